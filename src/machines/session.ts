@@ -1,0 +1,1 @@
+export type SessionEndReason = 'released' | 'expired' | 'max-age' | 'lost' | 'drained'

@@ -1,0 +1,91 @@
+import type { PoolEvent, PoolEventType } from './events.ts'
+import type { Lease } from './lease.ts'
+import type { PoolOptions } from './options.ts'
+
+/** A pool of workers, one per session. Made by {@link createPool}. */
+export interface Pool extends AsyncDisposable {
+  /**
+   * Opens a connection on the session `id`: on its worker when the session is live, else on a worker that is bound to
+   * the id as soon as one is free. Concurrent calls for one id share one worker.
+   *
+   * @returns a lease, to be released when the connection closes.
+   * @throws `INVALID_OPTION`, `ACQUIRE_TIMEOUT`, `QUEUE_FULL`, `WORKER_START_FAILED`, `WORKER_START_TIMEOUT` (starts
+   * keep failing), `POOL_DRAINING`, `POOL_CLOSED`; the signal's reason when `signal` aborts.
+   */
+  acquire(id: string, options?: AcquireOptions): Promise<Lease>
+  /**
+   * Ends the session `id`. With open connections it ends when the last of them closes, at the latest after
+   * `session.grace`. An id that only waits for a worker is left alone.
+   *
+   * @returns whether there was a live session, once it has ended.
+   */
+  end(id: string): Promise<boolean>
+  /** What the pool holds now. Synchronous, and made from counters. */
+  stats(): PoolStats
+  /**
+   * Stops taking new sessions, lets sessions with open connections finish, ends all others, then stops every worker.
+   * Waiting calls are refused with `POOL_DRAINING`. Settles like `close()`.
+   */
+  drain(options?: DrainOptions): Promise<void>
+  /**
+   * Ends every session now and stops every worker. Resolves once no process that the pool started is left. May be
+   * called at any time and more than once; also cuts a `drain` short.
+   */
+  close(): Promise<void>
+  /**
+   * Calls `listener` for every event of `type`, or of every type for `*`, after the pool has dealt with it. A listener
+   * that throws does not disturb the pool: the error is reported as an uncaught exception.
+   *
+   * @returns a function that stops it.
+   */
+  on<T extends PoolEventType>(type: T, listener: (event: PoolEvent<T>) => void): () => void
+  on(type: '*', listener: (event: PoolEvent) => void): () => void
+}
+
+export interface AcquireOptions {
+  /** Gives up waiting when it aborts. A lease that was granted already stays granted. */
+  readonly signal?: AbortSignal | undefined
+  /** Longest wait for a worker, in milliseconds; `0` only takes one that is free now. @default `queue.timeout` */
+  readonly timeout?: number | undefined
+}
+
+export interface DrainOptions {
+  /** Time that open connections get before they are cut, in milliseconds. @default 30_000 */
+  readonly deadline?: number | undefined
+}
+
+export interface PoolStats {
+  readonly state: 'running' | 'draining' | 'stopped'
+  /** Circuit breaker on starting workers. */
+  readonly breaker: 'closed' | 'open' | 'halfOpen'
+  /** Workers by state. `total` counts every slot that has a process or will have one again. */
+  readonly workers: {
+    readonly total: number
+    readonly spawning: number
+    readonly healthy: number
+    readonly leased: number
+    readonly resetting: number
+    readonly draining: number
+    readonly restarting: number
+  }
+  /** Workers that are being started: `live + pendingAdds ≤ max`. */
+  readonly pendingAdds: number
+  readonly size: { readonly min: number; readonly max: number; readonly warm: number }
+  /** Live sessions by state: `active` with an open connection, `idle` without, `closing` while open ones get their grace. */
+  readonly sessions: { readonly active: number; readonly idle: number; readonly closing: number }
+  /** Open connections on live sessions. */
+  readonly leases: number
+  /** Sessions that wait for a worker, and the acquire calls behind them. */
+  readonly queue: { readonly sessions: number; readonly waiters: number }
+  /** Counts since the pool was made. */
+  readonly totals: {
+    readonly sessionsStarted: number
+    readonly sessionsEnded: number
+    readonly sessionsLost: number
+    readonly workersStarted: number
+    readonly workersCrashed: number
+  }
+}
+
+/** Placeholder of the signature; see the implementation below. */
+export declare function createPool(options: PoolOptions): Promise<Pool>
