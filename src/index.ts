@@ -1,11 +1,5 @@
-export type {
-  LaunchContext,
-  LivenessPolicy,
-  WorkerAddress,
-  WorkerBackend,
-  WorkerExit,
-  WorkerInstance,
-} from './runtime/backend.ts'
+export type { SessionEndReason, WorkerAddress } from './machines/events.ts'
+export type { LaunchContext, LivenessPolicy, WorkerBackend, WorkerExit, WorkerInstance } from './runtime/backend.ts'
 export type { ErrorCode } from './runtime/errors.ts'
 export {
   CorralError,

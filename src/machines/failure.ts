@@ -7,7 +7,7 @@ export type FailureCode =
   | 'WORKER_RESET_FAILED'
 
 /**
- * The first cause of a worker's end, as plain JSON, so that it can live in a snapshot, travel in an event and be
+ * The first cause of a worker's failure, as plain JSON, so that it can live in a snapshot, travel in an event and be
  * compared. The runtime turns it into an error when it reaches a caller.
  */
 export interface Failure {
@@ -21,18 +21,45 @@ export interface Failure {
   readonly output: readonly string[]
 }
 
-/** Builds a {@link Failure} from whatever an actor threw; an object that already is one passes through. */
-export function toFailure(cause: unknown, code: FailureCode): Failure {
-  if (isFailure(cause)) return cause
-  return {
-    code,
-    message: cause instanceof Error ? cause.message : String(cause),
-    exitCode: null,
-    signal: null,
-    output: [],
-  }
+/** How a process ended. */
+export interface ProcessExit {
+  readonly exitCode: number | null
+  readonly signal: string | null
+  /** What happened, when exit status and signal do not say it. */
+  readonly message?: string | undefined
+  /** Whether a start that ended like this may succeed when tried again. */
+  readonly retry?: boolean | undefined
+  /** The last lines that the worker wrote, oldest first. */
+  readonly output?: readonly string[] | undefined
 }
 
-function isFailure(value: unknown): value is Failure {
-  return typeof value === 'object' && value !== null && 'code' in value && 'output' in value && 'exitCode' in value
+/** The failure that whatever an actor threw stands for. Lines of `output` on the cause are kept. */
+export function toFailure(code: FailureCode, cause: unknown): Failure {
+  return { code, message: messageOf(cause), exitCode: null, signal: null, output: outputOf(cause) }
+}
+
+/** The failure that the end of a process stands for. */
+export function exitFailure(code: FailureCode, exit: ProcessExit): Failure {
+  const { exitCode, signal, output = [] } = exit
+  const during = code === 'WORKER_START_FAILED' ? ' before it was ready' : ''
+  return { code, message: exit.message ?? `The worker ${describeExit(exit)}${during}`, exitCode, signal, output }
+}
+
+/** A failure with the end of its process filled in; its code and message, the first cause, stay. */
+export function withExit(failure: Failure, { exitCode, signal, output = [] }: ProcessExit): Failure {
+  return { ...failure, exitCode, signal, output: output.length > 0 ? output : failure.output }
+}
+
+function describeExit({ exitCode, signal }: ProcessExit): string {
+  if (signal !== null) return `was ended by ${signal}`
+  return exitCode === null ? 'ended' : `exited with status ${exitCode}`
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
+}
+
+function outputOf(cause: unknown): readonly string[] {
+  const output = (cause as { output?: unknown } | null)?.output
+  return Array.isArray(output) ? (output as string[]) : []
 }

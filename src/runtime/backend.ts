@@ -1,3 +1,7 @@
+import type { WorkerAddress } from '../machines/events.ts'
+
+export type { WorkerAddress }
+
 /**
  * The contract between the pool and whatever runs the workers. {@link processWorker} implements it with local
  * processes; implement it yourself to run workers in containers, microVMs or on other hosts.
@@ -64,9 +68,6 @@ export interface WorkerInstance {
   /** The last lines that the worker wrote, oldest first, for error messages. */
   output?(): readonly string[]
 }
-
-/** A TCP port on a host, or the path of a unix socket. */
-export type WorkerAddress = { readonly host: string; readonly port: number } | { readonly socketPath: string }
 
 export interface WorkerExit {
   /** Exit status, `null` when a signal ended the worker. */

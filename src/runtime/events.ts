@@ -1,6 +1,5 @@
 import type { Failure } from '../machines/failure.ts'
-import type { SessionEndReason } from '../machines/session.ts'
-import type { WorkerAddress } from './backend.ts'
+import type { SessionEndReason, WorkerAddress } from '../machines/events.ts'
 import type { SessionLostError, WorkerStartError } from './errors.ts'
 
 /** What happened, by name: the argument that listeners of {@link Pool.on} get. */

@@ -1,4 +1,4 @@
-import type { WorkerAddress } from './backend.ts'
+import type { WorkerAddress } from '../machines/events.ts'
 
 /**
  * One open connection on a session. A session with at least one lease is active and never ends by idleness; give the

@@ -1,0 +1,102 @@
+import type { Failure, ProcessExit } from './failure.ts'
+
+/** A TCP port on a host, or the path of a unix socket. */
+export type WorkerAddress = { readonly host: string; readonly port: number } | { readonly socketPath: string }
+
+/** What a pool counts its workers by. A worker that is being killed counts as `draining`. */
+export type WorkerStatus = 'spawning' | 'healthy' | 'leased' | 'resetting' | 'draining' | 'restarting' | 'dead'
+
+/**
+ * Why a session ended: its owner ended it, it had no open connection for too long, it was too old, its worker failed,
+ * or its worker or pool was drained.
+ */
+export type SessionEndReason = 'released' | 'expired' | 'max-age' | 'lost' | 'drained'
+
+/** Names one session: its id, and the number that tells two sessions of one id apart. */
+export interface SessionKey {
+  readonly sessionId: string
+  readonly token: number
+}
+
+/** Commands to a session. */
+export type SessionCommand =
+  /** Its first connection opened. */
+  | { readonly type: 'session.connected' }
+  /** Its last connection closed. */
+  | { readonly type: 'session.disconnected' }
+  /** End it. `grace`: milliseconds that open connections get, instead of the session's own. */
+  | { readonly type: 'session.end'; readonly reason: SessionEndReason; readonly grace?: number | undefined }
+
+/** What a session tells the worker that invoked it. Its end is its output. */
+export type SessionFact = SessionKey & { readonly type: 'session.closing'; readonly reason: SessionEndReason }
+
+/** Commands to a worker. */
+export type WorkerCommand =
+  | (SessionKey & { readonly type: 'worker.lease' })
+  /** End its session, if it has one, and stop it. `grace`: as in `session.end`. */
+  | { readonly type: 'worker.stop'; readonly grace?: number | undefined }
+
+/** What the actor `process` tells its worker. */
+export type ProcessFact =
+  | { readonly type: 'process.started'; readonly pid: number | undefined; readonly address: WorkerAddress }
+  | ({ readonly type: 'process.exited' } & ProcessExit)
+
+/** What a worker tells the actor `process`. */
+export type ProcessCommand = { readonly type: 'process.stop' } | { readonly type: 'process.kill' }
+
+/** A worker changed its status; `from` is the one it reported before. */
+export type StatusFact = { readonly workerId: string; readonly from: WorkerStatus } & (
+  | { readonly type: 'worker.spawning'; readonly incarnation: number }
+  | { readonly type: 'worker.ready'; readonly pid: number | undefined; readonly address: WorkerAddress | undefined }
+  | (SessionKey & { readonly type: 'worker.leased' })
+  | { readonly type: 'worker.resetting' }
+  | { readonly type: 'worker.draining'; readonly failure: Failure | null }
+  | { readonly type: 'worker.restarting'; readonly attempt: number; readonly delay: number }
+  | ({ readonly type: 'worker.dead' } & WorkerOutput)
+)
+
+/** What a worker tells the pool that spawned it. */
+export type WorkerFact =
+  | StatusFact
+  /** `served`: whether the process had been leased before. */
+  | { readonly type: 'worker.crashed'; readonly workerId: string; readonly failure: Failure; readonly served: boolean }
+  /** The lease came too late: the worker was not healthy any more. */
+  | (SessionKey & { readonly type: 'worker.leaseRefused'; readonly workerId: string })
+  | (SessionFact & { readonly workerId: string })
+  | (SessionKey & { readonly type: 'session.lost'; readonly workerId: string; readonly failure: Failure })
+  | (SessionKey & { readonly type: 'session.ended'; readonly workerId: string; readonly reason: SessionEndReason })
+
+/** How a worker's life ended: because it was told to, or because it failed. */
+export interface WorkerOutput {
+  readonly reason: 'stopped' | 'failed'
+  readonly exitCode: number | null
+  readonly signal: string | null
+  readonly failure: Failure | null
+}
+
+/** Commands to a pool. */
+export type PoolCommand =
+  | (SessionKey & { readonly type: 'session.acquire' })
+  /** Nobody waits for this session any more. */
+  | { readonly type: 'session.cancel'; readonly token: number }
+  /** Take no new sessions, end all others, stop every worker. `grace`: as in `session.end`. */
+  | { readonly type: 'pool.drain'; readonly grace?: number | undefined }
+
+/** Why a waiting session gets no worker. `failure` is there when starts fail. */
+export type Refusal = SessionKey & {
+  readonly type: 'session.refused'
+  readonly code: 'QUEUE_FULL' | 'POOL_DRAINING' | 'START_FAILED'
+  readonly failure: Failure | null
+}
+
+/** What a pool emits: what its workers told it, and what it decided. */
+export type PoolFact =
+  | Exclude<WorkerFact, { type: 'worker.leased' | 'worker.leaseRefused' }>
+  | (SessionKey & { readonly type: 'session.started'; readonly workerId: string })
+  | Refusal
+  | { readonly type: 'pool.running' }
+  | { readonly type: 'pool.breakerOpened'; readonly failure: Failure }
+  | { readonly type: 'pool.breakerHalfOpened' }
+  | { readonly type: 'pool.breakerClosed' }
+  | { readonly type: 'pool.draining' }
+  | { readonly type: 'pool.stopped' }

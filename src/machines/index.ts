@@ -1,0 +1,28 @@
+export type {
+  PoolCommand,
+  PoolFact,
+  ProcessCommand,
+  ProcessFact,
+  Refusal,
+  SessionCommand,
+  SessionEndReason,
+  SessionFact,
+  SessionKey,
+  StatusFact,
+  WorkerAddress,
+  WorkerCommand,
+  WorkerFact,
+  WorkerOutput,
+  WorkerStatus,
+} from './events.ts'
+export type { Failure, FailureCode, ProcessExit } from './failure.ts'
+export { poolMachine } from './pool.ts'
+export type { PoolContext, PoolEvent, PoolInput, PoolOutput, PoolPolicy } from './pool.ts'
+export { sessionMachine } from './session.ts'
+export type { SessionContext, SessionInput, SessionOutput } from './session.ts'
+export { plan } from './sizing.ts'
+export type { Census, Plan, SizeLimits } from './sizing.ts'
+export { emptyQueue, enqueue, entries, first, remove } from './wait-queue.ts'
+export type { WaitingSession, WaitQueue } from './wait-queue.ts'
+export { workerMachine } from './worker.ts'
+export type { ProcessInput, ResetInput, WorkerContext, WorkerEvent, WorkerInput, WorkerPolicy } from './worker.ts'

@@ -1,0 +1,345 @@
+import { assign, emit, enqueueActions, setup } from 'xstate'
+import type { PoolCommand, PoolFact, SessionKey, StatusFact, WorkerFact, WorkerStatus } from './events.ts'
+import type { Failure } from './failure.ts'
+import { plan, type Plan, type SizeLimits } from './sizing.ts'
+import { emptyQueue, enqueue as enqueueSession, first, remove, type WaitQueue } from './wait-queue.ts'
+import { workerMachine, type WorkerPolicy } from './worker.ts'
+
+/** The rules a pool lives by. All times in milliseconds. */
+export interface PoolPolicy {
+  readonly size: SizeLimits & {
+    /** How long idle workers must have been more than are needed before they are stopped. */
+    readonly shrinkAfter: number
+  }
+  /** Sessions that may wait for a worker. */
+  readonly queueLimit: number
+  readonly breaker: {
+    /** Failures in a row that open it. */
+    readonly failures: number
+    /** Time before a start is tried again. */
+    readonly cooldown: number
+  }
+  readonly worker: WorkerPolicy
+}
+
+export interface PoolInput {
+  readonly policy: PoolPolicy
+}
+
+/** Statuses that the pool counts by; starting workers are {@link PoolContext.pendingAdds}, dead ones are nowhere. */
+export type CountedStatus = Exclude<WorkerStatus, 'spawning' | 'dead'>
+
+export interface PoolContext extends PoolInput {
+  /** Ids of all workers that are not dead, in order of their making. */
+  readonly workers: readonly string[]
+  /** Ids of the workers that can be leased, longest idle first. One on its way to be leased or stopped is not in it. */
+  readonly idle: readonly string[]
+  readonly counts: Readonly<Record<CountedStatus, number>>
+  /** Workers that are being started. */
+  readonly pendingAdds: number
+  readonly queue: WaitQueue
+  /** Workers made so far: the number of the newest. */
+  readonly made: number
+  /** Failures in a row: starts that failed, and workers that crashed before their first session. */
+  readonly failures: number
+  /** The newest of them. */
+  readonly failure: Failure | null
+  /** Fewest idle workers beyond need since the present count of `shrinkAfter` began: that many were never needed. */
+  readonly unneeded: number
+  /** What open connections get while the pool drains. */
+  readonly grace: number | null
+}
+
+export interface PoolOutput {
+  /** Why the pool could not start; `null` when it was drained. */
+  readonly failure: Failure | null
+}
+
+export type PoolEvent = PoolCommand | WorkerFact
+
+/**
+ * The pool: decides which session gets which worker, and how many workers there are. What it decides on is small plain
+ * JSON; live sessions are not in it, so that a request on a live session need not pass through here.
+ *
+ * Provide `worker`: a {@link workerMachine} with its own actors provided.
+ */
+export const poolMachine = setup({
+  types: {
+    context: {} as PoolContext,
+    input: {} as PoolInput,
+    output: {} as PoolOutput,
+    events: {} as PoolEvent,
+    emitted: {} as PoolFact,
+    children: {} as Record<string, 'worker'>,
+  },
+  actors: {
+    worker: workerMachine,
+  },
+  actions: {
+    /** Moves the worker from the count it leaves to the one it enters. */
+    count: assign(({ context, event }) => recount(context, event as StatusFact)),
+    addIdle: assign(({ context, event }) => ({ idle: [...context.idle, (event as StatusFact).workerId] })),
+    dropIdle: assign(({ context, event }) => ({ idle: without(context.idle, (event as StatusFact).workerId) })),
+    dropWorker: assign(({ context, event }) => ({ workers: without(context.workers, (event as StatusFact).workerId) })),
+    countFailure: assign(({ context, event }) =>
+      event.type === 'worker.crashed' && !event.served
+        ? { failures: context.failures + 1, failure: event.failure }
+        : {},
+    ),
+    forgetFailures: assign({ failures: 0 }),
+    closeBreaker: enqueueActions(({ enqueue }) => {
+      enqueue.assign({ failures: 0 })
+      enqueue.emit({ type: 'pool.breakerClosed' })
+    }),
+    /** A finished child stays in the snapshot until it is stopped. */
+    forgetChild: enqueueActions(({ enqueue, event }) => {
+      enqueue.stopChild((event as unknown as { actorId: string }).actorId)
+    }),
+    relay: emit(({ event }) => event as PoolFact),
+    announceSession: emit(({ event }) => {
+      const { sessionId, token, workerId } = event as SessionKey & { workerId: string }
+      return { type: 'session.started' as const, sessionId, token, workerId }
+    }),
+    startWorker: enqueueActions(({ context, enqueue }) => {
+      const made = context.made + 1
+      const id = `w${made}`
+      enqueue.assign({ made, workers: [...context.workers, id], pendingAdds: context.pendingAdds + 1 })
+      enqueue.spawnChild('worker', { id, input: { id, policy: context.policy.worker } })
+    }),
+    /** Most recently idle first: its caches are warm, and those that idle longest may be stopped. */
+    leaseNext: enqueueActions(({ context, enqueue }) => {
+      const session = first(context.queue)
+      const workerId = context.idle.at(-1)
+      if (!session || workerId === undefined) return
+      enqueue.assign({ queue: remove(context.queue, session.token), idle: context.idle.slice(0, -1) })
+      enqueue.sendTo(workerId, { type: 'worker.lease', ...session })
+    }),
+    stopUnneeded: enqueueActions(({ context, enqueue }) => {
+      for (const workerId of context.idle.slice(0, context.unneeded)) enqueue.sendTo(workerId, { type: 'worker.stop' })
+      enqueue.assign({ idle: context.idle.slice(context.unneeded) })
+    }),
+    stopWorkers: enqueueActions(({ context, enqueue }) => {
+      const grace = context.grace ?? undefined
+      for (const workerId of context.workers) enqueue.sendTo(workerId, { type: 'worker.stop', grace })
+      enqueue.assign({ idle: [] })
+    }),
+    stopThisWorker: enqueueActions(({ context, enqueue, event }) => {
+      const { workerId } = event as StatusFact
+      enqueue.assign({ idle: without(context.idle, workerId) })
+      enqueue.sendTo(workerId, { type: 'worker.stop', grace: context.grace ?? undefined })
+    }),
+    recordGrace: assign(({ event }) => (event.type === 'pool.drain' ? { grace: event.grace ?? null } : {})),
+    resetUnneeded: assign(({ context }) => ({ unneeded: planFor(context).surplus })),
+    /** Puts a session in its place in the queue: behind all that came before it. */
+    queueSession: assign(({ context, event }) => {
+      const { sessionId, token } = event as SessionKey
+      return { queue: enqueueSession(context.queue, { sessionId, token }) }
+    }),
+    cancelSession: assign(({ context, event }) =>
+      event.type === 'session.cancel' ? { queue: remove(context.queue, event.token) } : {},
+    ),
+    refuse: emit(({ event }, params: { code: 'QUEUE_FULL' | 'POOL_DRAINING' }) => {
+      const { sessionId, token } = event as SessionKey
+      return { type: 'session.refused' as const, sessionId, token, code: params.code, failure: null }
+    }),
+    refuseWaiting: enqueueActions(({ context, enqueue }, params: { code: 'POOL_DRAINING' | 'START_FAILED' }) => {
+      const failure = params.code === 'START_FAILED' ? context.failure : null
+      for (const { sessionId, token } of context.queue.chunks.flat()) {
+        enqueue.emit({ type: 'session.refused', sessionId, token, code: params.code, failure })
+      }
+      enqueue.assign({ queue: emptyQueue })
+    }),
+    announceOpened: enqueueActions(({ context, enqueue }) => {
+      if (context.failure) enqueue.emit({ type: 'pool.breakerOpened', failure: context.failure })
+    }),
+    announce: emit(
+      (_, params: { type: 'pool.running' | 'pool.breakerHalfOpened' | 'pool.draining' | 'pool.stopped' }) => params,
+    ),
+  },
+  guards: {
+    isFilled: ({ context }) => context.counts.healthy >= context.policy.size.min,
+    isEmpty: ({ context }) => context.workers.length === 0,
+    canGrow: ({ context }) => planFor(context).start > 0,
+    canProbe: ({ context }) => context.pendingAdds === 0 && planFor(context).start > 0,
+    canLease: ({ context }) => context.idle.length > 0 && context.queue.size > 0,
+    cannotLease: ({ context }) => context.idle.length === 0 && context.queue.size > 0,
+    isQueueFull: ({ context }) => context.idle.length === 0 && context.queue.size >= context.policy.queueLimit,
+    failsRepeatedly: ({ context }) => context.failures >= context.policy.breaker.failures,
+    isProbe: ({ event }) => event.type === 'worker.crashed' && !event.served,
+    hasSurplus: ({ context }) => planFor(context).surplus > 0,
+    hasNoSurplus: ({ context }) => planFor(context).surplus === 0,
+    neededMore: ({ context }) => planFor(context).surplus < context.unneeded,
+  },
+  delays: {
+    shrinkAfter: ({ context }) => context.policy.size.shrinkAfter,
+    cooldown: ({ context }) => context.policy.breaker.cooldown,
+  },
+}).createMachine({
+  id: 'pool',
+  context: ({ input }) => ({
+    ...input,
+    workers: [],
+    idle: [],
+    counts: { healthy: 0, leased: 0, resetting: 0, draining: 0, restarting: 0 },
+    pendingAdds: 0,
+    queue: emptyQueue,
+    made: 0,
+    failures: 0,
+    failure: null,
+    unneeded: 0,
+    grace: null,
+  }),
+  output: ({ context }) => ({ failure: context.failure }),
+  on: {
+    'session.acquire': [
+      { guard: 'isQueueFull', actions: { type: 'refuse', params: { code: 'QUEUE_FULL' } } },
+      { actions: 'queueSession' },
+    ],
+    'session.cancel': { actions: 'cancelSession' },
+    'worker.spawning': { actions: ['count', 'relay'] },
+    'worker.ready': { actions: ['count', 'addIdle', 'relay'] },
+    'worker.leased': { actions: ['count', 'forgetFailures', 'announceSession'] },
+    'worker.leaseRefused': { actions: 'queueSession' },
+    'worker.resetting': { actions: ['count', 'relay'] },
+    'worker.draining': { actions: ['count', 'dropIdle', 'relay'] },
+    'worker.crashed': { actions: ['countFailure', 'relay'] },
+    'worker.restarting': { actions: ['count', 'dropIdle', 'relay'] },
+    'worker.dead': { actions: ['count', 'dropIdle', 'dropWorker', 'relay'] },
+    'session.closing': { actions: 'relay' },
+    'session.lost': { actions: 'relay' },
+    'session.ended': { actions: 'relay' },
+    'xstate.done.actor.*': { actions: 'forgetChild' },
+  },
+  initial: 'starting',
+  states: {
+    starting: {
+      description: 'Until `min` workers are healthy. The first failure ends the pool.',
+      always: [
+        { guard: 'isFilled', target: 'running' },
+        { guard: 'canGrow', actions: 'startWorker' },
+      ],
+      on: {
+        'worker.crashed': { target: 'draining', actions: ['countFailure', 'relay'] },
+        'pool.drain': { target: 'draining', actions: 'recordGrace' },
+      },
+    },
+    running: {
+      entry: { type: 'announce', params: { type: 'pool.running' } },
+      always: { guard: 'canLease', actions: 'leaseNext' },
+      on: {
+        'pool.drain': { target: 'draining', actions: 'recordGrace' },
+      },
+      type: 'parallel',
+      states: {
+        breaker: {
+          initial: 'closed',
+          states: {
+            closed: {
+              always: [
+                { guard: 'failsRepeatedly', target: 'open' },
+                { guard: 'canGrow', actions: 'startWorker' },
+              ],
+            },
+            open: {
+              description: 'Nothing is started; sessions that would have to wait are refused with the cause.',
+              entry: 'announceOpened',
+              always: {
+                guard: 'cannotLease',
+                actions: { type: 'refuseWaiting', params: { code: 'START_FAILED' } },
+              },
+              after: { cooldown: 'halfOpen' },
+              on: { 'worker.ready': { target: 'closed', actions: 'closeBreaker' } },
+            },
+            halfOpen: {
+              description: 'One start at a time, when there is need for one; its outcome decides.',
+              entry: { type: 'announce', params: { type: 'pool.breakerHalfOpened' } },
+              always: { guard: 'canProbe', actions: 'startWorker' },
+              on: {
+                'worker.ready': { target: 'closed', actions: 'closeBreaker' },
+                'worker.crashed': { guard: 'isProbe', target: 'open' },
+              },
+            },
+          },
+        },
+        capacity: {
+          initial: 'needed',
+          states: {
+            needed: {
+              always: { guard: 'hasSurplus', target: 'surplus' },
+            },
+            surplus: {
+              description: 'Idle workers beyond need; those that stay so for `shrinkAfter` are stopped.',
+              entry: 'resetUnneeded',
+              always: [
+                { guard: 'hasNoSurplus', target: 'needed' },
+                { guard: 'neededMore', actions: 'resetUnneeded' },
+              ],
+              after: {
+                shrinkAfter: { target: 'surplus', reenter: true, actions: 'stopUnneeded' },
+              },
+            },
+          },
+        },
+      },
+    },
+    draining: {
+      entry: [
+        { type: 'announce', params: { type: 'pool.draining' } },
+        { type: 'refuseWaiting', params: { code: 'POOL_DRAINING' } },
+        'stopWorkers',
+      ],
+      always: { guard: 'isEmpty', target: 'stopped' },
+      on: {
+        'pool.drain': { actions: ['recordGrace', 'stopWorkers'] },
+        'session.acquire': { actions: { type: 'refuse', params: { code: 'POOL_DRAINING' } } },
+        'worker.leaseRefused': { actions: { type: 'refuse', params: { code: 'POOL_DRAINING' } } },
+        'worker.ready': { actions: ['count', 'relay', 'stopThisWorker'] },
+        'worker.restarting': { actions: ['count', 'dropIdle', 'relay', 'stopThisWorker'] },
+      },
+    },
+    stopped: {
+      type: 'final',
+      entry: { type: 'announce', params: { type: 'pool.stopped' } },
+    },
+  },
+})
+
+/** What the sizing rules say of a pool now. */
+function planFor({ policy, workers, idle, counts, pendingAdds, queue }: PoolContext): Plan {
+  return plan(policy.size, {
+    slots: workers.length,
+    idle: idle.length,
+    spawning: pendingAdds,
+    resetting: counts.resetting,
+    restarting: counts.restarting,
+    draining: counts.draining,
+    waiting: queue.size,
+  })
+}
+
+const statusOf: Readonly<Record<StatusFact['type'], WorkerStatus>> = {
+  'worker.spawning': 'spawning',
+  'worker.ready': 'healthy',
+  'worker.leased': 'leased',
+  'worker.resetting': 'resetting',
+  'worker.draining': 'draining',
+  'worker.restarting': 'restarting',
+  'worker.dead': 'dead',
+}
+
+function recount(context: PoolContext, fact: StatusFact): Partial<PoolContext> {
+  const counts = { ...context.counts }
+  let { pendingAdds } = context
+  const add = (status: WorkerStatus, by: 1 | -1) => {
+    if (status === 'spawning') pendingAdds += by
+    else if (status !== 'dead') counts[status] += by
+  }
+  add(fact.from, -1)
+  add(statusOf[fact.type], 1)
+  return { counts, pendingAdds }
+}
+
+function without(ids: readonly string[], id: string): readonly string[] {
+  const index = ids.indexOf(id)
+  return index === -1 ? ids : ids.toSpliced(index, 1)
+}

@@ -1,0 +1,448 @@
+import { assign, enqueueActions, fromCallback, fromPromise, sendTo, setup, stateIn, type AnyActorRef } from 'xstate'
+import type {
+  ProcessCommand,
+  ProcessFact,
+  SessionFact,
+  SessionKey,
+  StatusFact,
+  WorkerAddress,
+  WorkerCommand,
+  WorkerFact,
+  WorkerOutput,
+  WorkerStatus,
+} from './events.ts'
+import { exitFailure, toFailure, withExit, type Failure, type FailureCode, type ProcessExit } from './failure.ts'
+import { sessionMachine } from './session.ts'
+
+/** The rules a worker lives by. All times in milliseconds. */
+export interface WorkerPolicy {
+  /** Longest time from the start of the process until it is ready. */
+  readonly startTimeout: number
+  /** How often one start is tried when the process exits before it is ready and a retry may help. */
+  readonly startAttempts: number
+  /** Time between the polite stop and the kill. */
+  readonly stopGrace: number
+  /** What follows a session: stop the worker, reset it for the next session, or lease it again as it is. */
+  readonly reuse: 'never' | 'reset' | 'dirty'
+  readonly resetTimeout: number
+  /** What open connections get when their session is ended. */
+  readonly sessionGrace: number
+  /** Restarts in a row, without a session served to its end in between, before the worker is given up. */
+  readonly restartLimit: number
+  readonly restartMinDelay: number
+  readonly restartMaxDelay: number
+}
+
+export interface WorkerInput {
+  readonly id: string
+  readonly policy: WorkerPolicy
+}
+
+export interface WorkerContext extends WorkerInput {
+  /** Processes that were ready to serve in this slot before the present one. */
+  readonly incarnation: number
+  /** Which try of the present start this is, from 1. */
+  readonly attempt: number
+  /** Restarts in a row. */
+  readonly restarts: number
+  /** Backoff before the next restart. */
+  readonly restartDelay: number
+  readonly process: { readonly pid: number | undefined; readonly address: WorkerAddress } | null
+  /** The session that is bound to the worker now. */
+  readonly lease: SessionKey | null
+  /** Sessions that the present process was bound to. */
+  readonly sessions: number
+  /** First cause of the present failure. */
+  readonly failure: Failure | null
+  readonly exit: ProcessExit | null
+  /** The status that was last reported: what the pool counts this worker under. */
+  readonly reported: WorkerStatus
+}
+
+export type WorkerEvent = WorkerCommand | ProcessFact | SessionFact
+
+/** Input of the actors that act on the worker's process. */
+export interface ProcessInput {
+  readonly workerId: string
+  readonly incarnation: number
+  readonly attempt: number
+}
+
+/** Input of the actor `reset`: also which session has just ended. */
+export type ResetInput = ProcessInput & { readonly process: WorkerContext['process'] }
+
+const processInput = ({ context }: { context: WorkerContext }): ProcessInput => ({
+  workerId: context.id,
+  incarnation: context.incarnation,
+  attempt: context.attempt,
+})
+
+/**
+ * One worker: a slot that holds one OS process at a time. The session is invoked by the state `leased`, so a worker
+ * cannot hold two, and a crash ends the session in the same transition. The state `dead` is entered only when no process
+ * is left.
+ *
+ * Provide `process`, `readiness`, `liveness` and, with `reuse: 'reset'`, `reset`. `process` sends `process.started` and
+ * `process.exited`, obeys `process.stop` and `process.kill`, and ends the process when it is itself stopped.
+ */
+export const workerMachine = setup({
+  types: {
+    context: {} as WorkerContext,
+    input: {} as WorkerInput,
+    output: {} as WorkerOutput,
+    events: {} as WorkerEvent,
+    emitted: {} as WorkerFact,
+    tags: {} as 'available',
+    children: {} as { process: 'process'; session: 'session' },
+  },
+  actors: {
+    process: fromCallback<ProcessCommand, ProcessInput>(() => unprovided('process')),
+    readiness: fromPromise<void, ProcessInput>(() => unprovided('readiness')),
+    liveness: fromPromise<void, ProcessInput>(() => unprovided('liveness')),
+    reset: fromPromise<void, ResetInput>(() => unprovided('reset')),
+    session: sessionMachine,
+  },
+  actions: {
+    recordStart: assign(({ event }) => {
+      if (event.type !== 'process.started') return {}
+      return { process: { pid: event.pid, address: event.address } }
+    }),
+    recordExit: assign(({ context, event }) => {
+      if (event.type !== 'process.exited') return {}
+      const { exitCode, signal } = event
+      return { exit: { exitCode, signal }, failure: context.failure && withExit(context.failure, event) }
+    }),
+    recordFailedExit: assign(({ event }, params: { code: FailureCode }) => {
+      if (event.type !== 'process.exited') return {}
+      const { exitCode, signal } = event
+      return { exit: { exitCode, signal }, failure: exitFailure(params.code, event) }
+    }),
+    recordError: assign(({ event }, params: { code: FailureCode }) => ({
+      failure: toFailure(params.code, (event as { error?: unknown }).error),
+    })),
+    recordTimeout: assign((_, params: { code: FailureCode; message: string }) => ({
+      failure: toFailure(params.code, params.message),
+    })),
+    stopProcess: sendTo('process', { type: 'process.stop' }),
+    killProcess: sendTo('process', { type: 'process.kill' }),
+    nextAttempt: assign(({ context }) => ({ attempt: context.attempt + 1, process: null, failure: null })),
+    planRestart: assign(({ context }) => ({
+      restarts: context.restarts + 1,
+      restartDelay: backoff(context.policy, context.restarts, `${context.id}:${context.incarnation}`),
+    })),
+    nextIncarnation: assign(({ context }) => ({
+      incarnation: context.incarnation + 1,
+      attempt: 1,
+      sessions: 0,
+      process: null,
+      failure: null,
+      exit: null,
+    })),
+    bindSession: assign(({ context, event }) => {
+      if (event.type !== 'worker.lease') return {}
+      return { lease: { sessionId: event.sessionId, token: event.token }, sessions: context.sessions + 1 }
+    }),
+    endSession: enqueueActions(({ context, enqueue, event }) => {
+      const grace = event.type === 'worker.stop' ? event.grace : undefined
+      if (context.lease) enqueue.sendTo('session', { type: 'session.end', reason: 'drained', grace })
+    }),
+    /** The session's own end: it served its worker well, so the restart budget is whole again. */
+    finishSession: enqueueActions(({ context, enqueue, event, self }) => {
+      const { id: workerId, lease } = context
+      if (!lease) return
+      const { reason } = (event as unknown as { output: { reason: SessionFact['reason'] } }).output
+      tell(enqueue, self, { type: 'session.ended', workerId, ...lease, reason })
+      enqueue.assign({ lease: null, restarts: 0 })
+    }),
+    loseSession: enqueueActions(({ context, enqueue, self }) => {
+      const { id: workerId, lease, failure } = context
+      if (!lease || !failure) return
+      tell(enqueue, self, { type: 'session.lost', workerId, ...lease, failure })
+      tell(enqueue, self, { type: 'session.ended', workerId, ...lease, reason: 'lost' })
+      enqueue.assign({ lease: null })
+    }),
+    refuseLease: enqueueActions(({ context, enqueue, event, self }) => {
+      if (event.type !== 'worker.lease') return
+      const { sessionId, token } = event
+      tell(enqueue, self, { type: 'worker.leaseRefused', workerId: context.id, sessionId, token })
+    }),
+    relayClosing: enqueueActions(({ context, enqueue, event, self }) => {
+      if (event.type === 'session.closing') tell(enqueue, self, { ...event, workerId: context.id })
+    }),
+    report: enqueueActions(({ context, enqueue, self }, params: { status: WorkerStatus }) => {
+      tell(enqueue, self, statusFact(context, params.status))
+      enqueue.assign({ reported: params.status })
+    }),
+    reportCrash: enqueueActions(({ context, enqueue, self }) => {
+      const { id: workerId, failure, sessions } = context
+      if (failure) tell(enqueue, self, { type: 'worker.crashed', workerId, failure, served: sessions > 0 })
+    }),
+  },
+  guards: {
+    canRetryStart: ({ context, event }) =>
+      event.type === 'process.exited' &&
+      event.retry === true &&
+      context.attempt < context.policy.startAttempts &&
+      (context.failure === null || context.failure.code === 'WORKER_START_FAILED'),
+    canRestart: ({ context }) =>
+      context.restarts < context.policy.restartLimit && !context.failure?.code.startsWith('WORKER_START'),
+    isRetiring: stateIn({ alive: { serving: { leased: 'retiring' } } }),
+    wantsReset: ({ context }) => context.policy.reuse === 'reset',
+    isReusable: ({ context }) => context.policy.reuse === 'dirty',
+  },
+  delays: {
+    startTimeout: ({ context }) => context.policy.startTimeout,
+    stopGrace: ({ context }) => context.policy.stopGrace,
+    resetTimeout: ({ context }) => context.policy.resetTimeout,
+    restartDelay: ({ context }) => context.restartDelay,
+  },
+}).createMachine({
+  id: 'worker',
+  context: ({ input }) => ({
+    ...input,
+    incarnation: 0,
+    attempt: 1,
+    restarts: 0,
+    restartDelay: 0,
+    process: null,
+    lease: null,
+    sessions: 0,
+    failure: null,
+    exit: null,
+    reported: 'spawning',
+  }),
+  output: ({ context }) => workerOutput(context),
+  on: {
+    'worker.lease': { actions: 'refuseLease' },
+  },
+  initial: 'alive',
+  states: {
+    alive: {
+      description: 'A process exists, or is being made. It is killed when this state is left.',
+      invoke: {
+        id: 'process',
+        src: 'process',
+        input: processInput,
+        onError: {
+          target: 'crashed',
+          actions: [{ type: 'recordError', params: { code: 'WORKER_START_FAILED' } }, 'loseSession'],
+        },
+      },
+      on: {
+        'process.started': { actions: 'recordStart' },
+      },
+      initial: 'spawning',
+      states: {
+        spawning: {
+          entry: { type: 'report', params: { status: 'spawning' } },
+          invoke: {
+            src: 'readiness',
+            input: processInput,
+            onDone: 'serving',
+            onError: {
+              target: 'killing',
+              actions: { type: 'recordError', params: { code: 'WORKER_START_FAILED' } },
+            },
+          },
+          after: {
+            startTimeout: {
+              target: 'killing',
+              actions: {
+                type: 'recordTimeout',
+                params: { code: 'WORKER_START_TIMEOUT', message: 'The worker was not ready in time' },
+              },
+            },
+          },
+          on: {
+            'process.exited': [
+              { guard: 'canRetryStart', target: '#worker.alive', reenter: true, actions: 'nextAttempt' },
+              {
+                target: '#worker.crashed',
+                actions: { type: 'recordFailedExit', params: { code: 'WORKER_START_FAILED' } },
+              },
+            ],
+            'worker.stop': 'draining',
+          },
+        },
+        serving: {
+          invoke: {
+            src: 'liveness',
+            input: processInput,
+            onError: {
+              target: 'killing',
+              actions: [{ type: 'recordError', params: { code: 'WORKER_UNHEALTHY' } }, 'loseSession'],
+            },
+          },
+          on: {
+            'process.exited': {
+              target: '#worker.crashed',
+              actions: [{ type: 'recordFailedExit', params: { code: 'WORKER_CRASHED' } }, 'loseSession'],
+            },
+            'worker.stop': 'draining',
+          },
+          initial: 'healthy',
+          states: {
+            healthy: {
+              tags: 'available',
+              entry: { type: 'report', params: { status: 'healthy' } },
+              on: {
+                'worker.lease': { target: 'leased', actions: 'bindSession' },
+              },
+            },
+            leased: {
+              entry: { type: 'report', params: { status: 'leased' } },
+              invoke: {
+                id: 'session',
+                src: 'session',
+                input: ({ context }) => ({
+                  sessionId: context.lease?.sessionId ?? '',
+                  token: context.lease?.token ?? 0,
+                  grace: context.policy.sessionGrace,
+                }),
+                onDone: [
+                  { guard: 'isRetiring', target: '#worker.alive.draining', actions: 'finishSession' },
+                  { guard: 'wantsReset', target: 'resetting', actions: 'finishSession' },
+                  { guard: 'isReusable', target: 'healthy', actions: 'finishSession' },
+                  { target: '#worker.alive.draining', actions: 'finishSession' },
+                ],
+                onError: {
+                  target: '#worker.alive.killing',
+                  actions: [{ type: 'recordError', params: { code: 'WORKER_CRASHED' } }, 'loseSession'],
+                },
+              },
+              on: {
+                'session.closing': { actions: 'relayClosing' },
+              },
+              initial: 'bound',
+              states: {
+                bound: {
+                  on: { 'worker.stop': { target: 'retiring', actions: 'endSession' } },
+                },
+                retiring: {
+                  description: 'The worker stops when its session has ended.',
+                  on: { 'worker.stop': { actions: 'endSession' } },
+                },
+              },
+            },
+            resetting: {
+              entry: { type: 'report', params: { status: 'resetting' } },
+              invoke: {
+                src: 'reset',
+                input: ({ context }) => ({ ...processInput({ context }), process: context.process }),
+                onDone: 'healthy',
+                onError: {
+                  target: '#worker.alive.draining',
+                  actions: { type: 'recordError', params: { code: 'WORKER_RESET_FAILED' } },
+                },
+              },
+              after: {
+                resetTimeout: {
+                  target: '#worker.alive.draining',
+                  actions: {
+                    type: 'recordTimeout',
+                    params: { code: 'WORKER_RESET_FAILED', message: 'The reset hook did not finish in time' },
+                  },
+                },
+              },
+            },
+          },
+        },
+        draining: {
+          entry: ['stopProcess', { type: 'report', params: { status: 'draining' } }],
+          after: { stopGrace: { actions: 'killProcess' } },
+          on: {
+            'process.exited': { target: '#worker.dead', actions: 'recordExit' },
+          },
+        },
+        killing: {
+          description: 'Failed beyond repair, but its process is still there.',
+          entry: ['killProcess', { type: 'report', params: { status: 'draining' } }],
+          on: {
+            'process.exited': [
+              { guard: 'canRetryStart', target: '#worker.alive', reenter: true, actions: 'nextAttempt' },
+              { target: '#worker.crashed', actions: 'recordExit' },
+            ],
+            'worker.stop': 'draining',
+          },
+        },
+      },
+    },
+    crashed: {
+      entry: 'reportCrash',
+      always: [{ guard: 'canRestart', target: 'restarting', actions: 'planRestart' }, { target: 'dead' }],
+    },
+    restarting: {
+      entry: { type: 'report', params: { status: 'restarting' } },
+      after: {
+        restartDelay: { target: 'alive', actions: 'nextIncarnation' },
+      },
+      on: {
+        'worker.stop': 'dead',
+      },
+    },
+    dead: {
+      type: 'final',
+      entry: { type: 'report', params: { status: 'dead' } },
+    },
+  },
+})
+
+/**
+ * Exponential backoff with equal jitter: half of the delay is fixed, half varies. The variation comes from `seed` and not
+ * from chance, so that the machine stays pure while workers that crash together do not start together.
+ */
+function backoff(policy: WorkerPolicy, restarts: number, seed: string): number {
+  const delay = Math.min(policy.restartMaxDelay, policy.restartMinDelay * 2 ** restarts)
+  return Math.round(delay / 2 + (delay / 2) * hash(`${seed}:${restarts}`))
+}
+
+/** FNV-1a, scaled to [0, 1). */
+function hash(text: string): number {
+  let value = 0x811c9dc5
+  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193)
+  return (value >>> 0) / 2 ** 32
+}
+
+function statusFact(context: WorkerContext, status: WorkerStatus): StatusFact {
+  const { id: workerId, reported: from, process } = context
+  switch (status) {
+    case 'spawning':
+      return { type: 'worker.spawning', workerId, from, incarnation: context.incarnation }
+    case 'healthy':
+      return { type: 'worker.ready', workerId, from, pid: process?.pid, address: process?.address }
+    case 'leased':
+      return { type: 'worker.leased', workerId, from, ...(context.lease ?? { sessionId: '', token: 0 }) }
+    case 'resetting':
+      return { type: 'worker.resetting', workerId, from }
+    case 'draining':
+      return { type: 'worker.draining', workerId, from, failure: context.failure }
+    case 'restarting':
+      return { type: 'worker.restarting', workerId, from, attempt: context.restarts, delay: context.restartDelay }
+    case 'dead':
+      return { type: 'worker.dead', workerId, from, ...workerOutput(context) }
+  }
+}
+
+function workerOutput({ exit, failure }: WorkerContext): WorkerOutput {
+  return {
+    reason: failure ? 'failed' : 'stopped',
+    exitCode: exit?.exitCode ?? null,
+    signal: exit?.signal ?? null,
+    failure,
+  }
+}
+
+interface Teller {
+  emit(fact: WorkerFact): void
+  sendTo(target: AnyActorRef, fact: WorkerFact): void
+}
+
+/** Emits a fact, and sends it to the pool when a pool spawned this worker. */
+function tell(enqueue: Teller, self: AnyActorRef, fact: WorkerFact): void {
+  enqueue.emit(fact)
+  if (self._parent) enqueue.sendTo(self._parent, fact)
+}
+
+function unprovided(actor: string): never {
+  throw new Error(`workerMachine: the actor "${actor}" is not provided; see workerMachine.provide({ actors })`)
+}
