@@ -70,7 +70,7 @@ export const poolMachine = setup({
     output: {} as PoolOutput,
     events: {} as PoolEvent,
     emitted: {} as PoolFact,
-    children: {} as Record<string, 'worker'>,
+    children: {} as { [workerId: string]: 'worker' },
   },
   actors: {
     worker: workerMachine,

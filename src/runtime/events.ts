@@ -1,6 +1,6 @@
 import type { Failure } from '../machines/failure.ts'
-import type { SessionEndReason, WorkerAddress } from '../machines/events.ts'
-import type { SessionLostError, WorkerStartError } from './errors.ts'
+import type { PoolFact, SessionEndReason, WorkerAddress } from '../machines/events.ts'
+import { lossReason, SessionLostError, WorkerStartError } from './errors.ts'
 
 /** What happened, by name: the argument that listeners of {@link Pool.on} get. */
 export interface PoolEvents {
@@ -10,8 +10,8 @@ export interface PoolEvents {
   'worker.ready': WorkerEvent & { pid: number | undefined; address: WorkerAddress }
   /** The worker's session ended and its reset hook runs. */
   'worker.resetting': WorkerEvent
-  /** The worker was asked to stop, or is being killed. */
-  'worker.draining': WorkerEvent
+  /** The worker was asked to stop, or is being killed: because of `failure`, if there is one. */
+  'worker.draining': WorkerEvent & { failure: Failure | null }
   /** A start failed, a serving process died, or it stopped answering its probes. */
   'worker.crashed': WorkerEvent & { failure: Failure }
   /** The worker waits out its backoff, in milliseconds, before it starts again. */
@@ -59,4 +59,45 @@ interface SessionEvent {
   /** Tells two sessions of one id apart. */
   token: number
   workerId: string
+}
+
+/** The event that a fact of the charts is to listeners; `undefined` for those that are the pool's own business. */
+export function toPoolEvent(fact: PoolFact): PoolEvent | undefined {
+  switch (fact.type) {
+    case 'session.closing':
+    case 'session.refused':
+    case 'pool.running':
+      return undefined
+    case 'session.lost':
+      return toLostEvent(fact)
+    case 'pool.breakerOpened':
+      return { type: fact.type, error: new WorkerStartError(fact.failure) }
+    case 'worker.spawning':
+      return { type: fact.type, workerId: fact.workerId, incarnation: fact.incarnation }
+    case 'worker.ready':
+      // A worker is ready only after `process.started` told its address.
+      return { type: fact.type, workerId: fact.workerId, pid: fact.pid, address: fact.address! }
+    case 'worker.resetting':
+      return { type: fact.type, workerId: fact.workerId }
+    case 'worker.draining':
+      return { type: fact.type, workerId: fact.workerId, failure: fact.failure }
+    case 'worker.crashed':
+      return { type: fact.type, workerId: fact.workerId, failure: fact.failure }
+    case 'worker.restarting':
+      return { type: fact.type, workerId: fact.workerId, attempt: fact.attempt, delay: fact.delay }
+    case 'worker.dead': {
+      const { type, workerId, reason, exitCode, signal } = fact
+      return { type, workerId, reason, exitCode, signal }
+    }
+    default:
+      return fact
+  }
+}
+
+/** As above, for the one event whose error the session's leases get too. */
+export function toLostEvent(fact: PoolFact & { type: 'session.lost' }): PoolEvent<'session.lost'> {
+  const { type, sessionId, token, workerId, failure } = fact
+  const { exitCode, signal, output } = failure
+  const error = new SessionLostError(sessionId, failure)
+  return { type, sessionId, token, workerId, reason: lossReason(failure), exitCode, signal, output, error }
 }

@@ -14,9 +14,9 @@ export interface Lease extends Disposable {
   /** The worker that serves the session, from its start to its end. */
   readonly worker: WorkerInfo
   /**
-   * Aborts when the session is over while it lives: the worker crashed or became unhealthy (reason: `SESSION_LOST`), or
-   * the session was ended and the grace for open connections has passed (reason: `SESSION_ENDED`). All leases of a
-   * session share one signal.
+   * Aborts when the session is over, whatever the cause: with a `SESSION_LOST` error when its worker crashed or became
+   * unhealthy, else with `SESSION_ENDED`; open connections have had their grace by then. All leases of a session share one
+   * signal.
    */
   readonly signal: AbortSignal
   /**
@@ -37,6 +37,7 @@ export interface Session {
   /** Grows by every session of the pool; tells two sessions of one id apart. */
   readonly token: number
   readonly worker: WorkerInfo
+  /** Aborts when the session is over: see {@link Lease.signal}. */
   readonly signal: AbortSignal
 }
 

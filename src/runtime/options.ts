@@ -1,5 +1,10 @@
 import type { InspectionEvent } from 'xstate'
-import type { WorkerBackend, WorkerInstance } from './backend.ts'
+import * as z from 'zod'
+import type { PoolPolicy } from '../machines/pool.ts'
+import type { LivenessPolicy, WorkerBackend } from './backend.ts'
+import { systemClock, type Clock } from './clock.ts'
+import type { WorkerInfo } from './lease.ts'
+import { callback, count, duration, validate } from './validate.ts'
 
 export interface PoolOptions {
   /** What a worker is and how it is started: {@link processWorker}, or a backend of your own. */
@@ -11,6 +16,10 @@ export interface PoolOptions {
   readonly breaker?: BreakerOptions | undefined
   /** Receives XState's inspection events of the pool, its workers and its sessions. Costs several µs per event. */
   readonly inspect?: ((event: InspectionEvent) => void) | undefined
+  /** Gives up starting when it aborts: what was started is stopped, and `createPool` rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined
+  /** The time to run on, for tests with a virtual clock. @default the system's */
+  readonly clock?: Clock | undefined
 }
 
 export interface SizeOptions {
@@ -57,12 +66,10 @@ export interface ResetHook {
    * Path that gets an HTTP `POST` on the worker, with any 2xx as success; or a function that resolves when the worker is
    * as new. When it fails the worker is stopped and replaced.
    */
-  readonly reset: string | ((worker: ResetTarget, signal: AbortSignal) => Promise<void>)
+  readonly reset: string | ((worker: WorkerInfo, signal: AbortSignal) => Promise<void>)
   /** Longest time it may take, in milliseconds. @default 10_000 */
   readonly timeout?: number | undefined
 }
-
-export type ResetTarget = Pick<WorkerInstance, 'pid' | 'address'> & { readonly workerId: string }
 
 export interface QueueOptions {
   /** Sessions that may wait for a worker; more are refused with `QUEUE_FULL`. @default 1_000 */
@@ -87,4 +94,121 @@ export interface BreakerOptions {
   readonly failures?: number | undefined
   /** Time before one start is tried again, in milliseconds. @default 5_000 */
   readonly cooldown?: number | undefined
+}
+
+/** {@link PoolOptions} with everything filled in, as the parts of the runtime read it. */
+export interface PoolSettings {
+  readonly backend: WorkerBackend
+  readonly policy: PoolPolicy
+  readonly liveness: Required<LivenessPolicy>
+  readonly reset: ResetHook['reset'] | undefined
+  readonly idleTtl: number | false
+  readonly maxAge: number | false
+  readonly acquireTimeout: number
+  readonly inspect: ((event: InspectionEvent) => void) | undefined
+  readonly signal: AbortSignal | undefined
+  readonly clock: Clock
+}
+
+const positive = z
+  .number('a whole number of 1 or more')
+  .int('a whole number of 1 or more')
+  .min(1, 'a whole number of 1 or more')
+const orNever = z.union([duration, z.literal(false)])
+
+const resetHook = z.strictObject({
+  reset: z.union([
+    z.string().startsWith('/', 'a path that begins with "/"'),
+    callback<Exclude<ResetHook['reset'], string>>(),
+  ]),
+  timeout: duration.default(10_000),
+})
+
+const backend = z.looseObject({
+  launch: callback('a function: see processWorker() or the WorkerBackend contract'),
+  startTimeout: duration.default(30_000),
+  startAttempts: positive.default(3),
+  stopGrace: duration.default(5_000),
+  liveness: z
+    .strictObject({
+      interval: duration.default(10_000),
+      timeout: duration.default(5_000),
+      failures: positive.default(3),
+    })
+    .prefault({}),
+})
+
+const size = z
+  .strictObject({
+    min: count.default(1),
+    max: positive.default(10),
+    warm: count.default(0),
+    startConcurrency: positive.default(8),
+    shrinkAfter: duration.default(60_000),
+  })
+  .refine(({ min, max }) => min <= max, { path: ['min'], error: 'a number not above size.max' })
+  .refine(({ min, max, warm }) => min > max || min + warm <= max, {
+    path: ['warm'],
+    error: 'a number that fits: size.min + size.warm may not exceed size.max',
+  })
+
+const schema = z.strictObject({
+  worker: backend,
+  size: size.prefault({}),
+  session: z
+    .strictObject({
+      idleTtl: orNever.default(300_000),
+      maxAge: orNever.default(false),
+      grace: duration.default(5_000),
+      reuse: z.union([z.literal(false), z.literal('dirty'), resetHook]).default(false),
+    })
+    .prefault({}),
+  queue: z.strictObject({ limit: count.default(1_000), timeout: duration.default(30_000) }).prefault({}),
+  restart: z
+    .strictObject({ limit: count.default(3), minDelay: duration.default(100), maxDelay: duration.default(10_000) })
+    .refine(({ minDelay, maxDelay }) => minDelay <= maxDelay, {
+      path: ['minDelay'],
+      error: 'a duration not above restart.maxDelay',
+    })
+    .prefault({}),
+  breaker: z.strictObject({ failures: positive.default(3), cooldown: duration.default(5_000) }).prefault({}),
+  inspect: callback<(event: InspectionEvent) => void>().optional(),
+  signal: z.instanceof(AbortSignal, { error: 'an AbortSignal' }).optional(),
+  clock: z
+    .custom<Clock>((clock) => typeof clock === 'object' && clock !== null && 'now' in clock, 'a Clock')
+    .optional(),
+})
+
+/** Fills in the defaults. @throws `INVALID_OPTION` */
+export function resolveOptions(options: PoolOptions): PoolSettings {
+  const { worker, size, session, queue, restart, breaker, ...rest } = validate(schema, options)
+  const hook = typeof session.reuse === 'object' ? session.reuse : undefined
+  return {
+    // The object itself and not the copy that validation made: a backend may be an instance of a class.
+    backend: options.worker,
+    policy: {
+      size,
+      queueLimit: queue.limit,
+      breaker,
+      worker: {
+        startTimeout: worker.startTimeout,
+        startAttempts: worker.startAttempts,
+        stopGrace: worker.stopGrace,
+        reuse: hook ? 'reset' : session.reuse === 'dirty' ? 'dirty' : 'never',
+        resetTimeout: hook?.timeout ?? 0,
+        sessionGrace: session.grace,
+        restartLimit: restart.limit,
+        restartMinDelay: restart.minDelay,
+        restartMaxDelay: restart.maxDelay,
+      },
+    },
+    liveness: worker.liveness,
+    reset: hook?.reset,
+    idleTtl: session.idleTtl,
+    maxAge: session.maxAge,
+    acquireTimeout: queue.timeout,
+    inspect: rest.inspect,
+    signal: rest.signal,
+    clock: rest.clock ?? systemClock,
+  }
 }

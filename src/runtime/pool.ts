@@ -1,9 +1,23 @@
-import type { PoolEvent, PoolEventType } from './events.ts'
+import * as z from 'zod'
+import { createActor, type ActorRefFrom } from 'xstate'
+import { poolMachine } from '../machines/pool.ts'
+import type { PoolFact, Refusal, SessionKey } from '../machines/events.ts'
+import type { Clock } from './clock.ts'
+import { callSafely, PoolEmitter } from './emitter.ts'
+import { InvalidOptionError, PoolClosedError, QueueFullError, WorkerStartError } from './errors.ts'
+import { toLostEvent, toPoolEvent, type PoolEvent, type PoolEventType } from './events.ts'
 import type { Lease } from './lease.ts'
-import type { PoolOptions } from './options.ts'
+import { resolveOptions, type PoolOptions, type PoolSettings } from './options.ts'
+import { SessionRecord } from './session-record.ts'
+import { Sweeper } from './sweeper.ts'
+import { duration, validate } from './validate.ts'
+import { WaitList } from './wait-list.ts'
+import { provideWorker, type Slots } from './worker-actors.ts'
 
 /** A pool of workers, one per session. Made by {@link createPool}. */
 export interface Pool extends AsyncDisposable {
+  /** The root of the actor system, to be watched: its workers are its children, a session is a child of its worker. */
+  readonly actor: ActorRefFrom<typeof poolMachine>
   /**
    * Opens a connection on the session `id`: on its worker when the session is live, else on a worker that is bound to
    * the id as soon as one is free. Concurrent calls for one id share one worker.
@@ -87,5 +101,298 @@ export interface PoolStats {
   }
 }
 
-/** Placeholder of the signature; see the implementation below. */
-export declare function createPool(options: PoolOptions): Promise<Pool>
+/**
+ * Makes a pool and starts it. Resolves when `size.min` workers are healthy, which start in parallel.
+ *
+ * @throws `INVALID_OPTION`; `WORKER_START_FAILED` or `WORKER_START_TIMEOUT` when one of the first workers cannot be
+ * started, once everything that was started is stopped again; the reason of `options.signal` when it aborts.
+ */
+export async function createPool(options: PoolOptions): Promise<Pool> {
+  const settings = resolveOptions(options)
+  settings.signal?.throwIfAborted()
+  const pool = new ActorPool(settings)
+  await pool.start()
+  return pool
+}
+
+const acquireOptions = z.object({ timeout: duration })
+const drainOptions = z.object({ deadline: duration })
+
+class ActorPool implements Pool {
+  readonly actor: ActorRefFrom<typeof poolMachine>
+
+  readonly #settings: PoolSettings
+  readonly #clock: Clock
+  readonly #emitter = new PoolEmitter()
+  readonly #slots: Slots = new Map()
+  readonly #sweeper: Sweeper
+  /** Sessions that are bound to a worker, closing ones included. */
+  readonly #live = new Map<string, SessionRecord>()
+  readonly #waiting = new Map<string, WaitList>()
+  readonly #running = deferred()
+  readonly #stopped = deferred()
+  readonly #totals = { sessionsStarted: 0, sessionsEnded: 0, sessionsLost: 0, workersStarted: 0, workersCrashed: 0 }
+  #lastToken = 0
+  #closing = 0
+
+  constructor(settings: PoolSettings) {
+    this.#settings = settings
+    this.#clock = settings.clock
+    this.#sweeper = new Sweeper(settings, settings.clock)
+    const worker = provideWorker(settings, this.#slots, settings.clock)
+    const { inspect } = settings
+    this.actor = createActor(poolMachine.provide({ actors: { worker } }), {
+      input: { policy: settings.policy },
+      clock: settings.clock,
+      ...(inspect && { inspect: (event) => callSafely(inspect, event) }),
+    })
+    this.actor.on('*', (fact) => this.#observe(fact))
+    this.actor.subscribe({ error: (error) => this.#fail(error) })
+  }
+
+  async start(): Promise<void> {
+    const { signal } = this.#settings
+    const giveUp = () => this.actor.send({ type: 'pool.drain', grace: 0 })
+    signal?.addEventListener('abort', giveUp, { once: true })
+    this.actor.start()
+    const started = await Promise.race([
+      this.#running.promise.then(() => true),
+      this.#stopped.promise.then(() => false),
+    ])
+    signal?.removeEventListener('abort', giveUp)
+    if (started) return
+    signal?.throwIfAborted()
+    const { output } = this.actor.getSnapshot()
+    throw output?.failure ? new WorkerStartError(output.failure) : new PoolClosedError('POOL_CLOSED')
+  }
+
+  acquire(id: string, options?: AcquireOptions): Promise<Lease> {
+    const record = this.#live.get(id)
+    if (record?.phase === 'open' && !options?.signal?.aborted) return Promise.resolve(record.open())
+    return this.#wait(id, options)
+  }
+
+  async end(id: string): Promise<boolean> {
+    const record = this.#live.get(id)
+    if (!record) return false
+    record.end('released')
+    await record.ended()
+    return true
+  }
+
+  stats(): PoolStats {
+    const { context } = this.actor.getSnapshot()
+    const { workers, counts, pendingAdds, policy } = context
+    const { min, max, warm } = policy.size
+    let leases = 0
+    for (const record of this.#live.values()) leases += record.leases
+    let waiters = 0
+    for (const list of this.#waiting.values()) waiters += list.size
+    const idle = this.#sweeper.size
+    return {
+      state: this.#state(),
+      breaker: this.#breaker(),
+      workers: { total: workers.length, spawning: pendingAdds, ...counts },
+      pendingAdds,
+      size: { min, max, warm },
+      sessions: { active: this.#live.size - idle - this.#closing, idle, closing: this.#closing },
+      leases,
+      queue: { sessions: this.#waiting.size, waiters },
+      totals: { ...this.#totals },
+    }
+  }
+
+  async drain({ deadline = 30_000 }: DrainOptions = {}): Promise<void> {
+    validate(drainOptions, { deadline })
+    this.actor.send({ type: 'pool.drain', grace: deadline })
+    await this.#stopped.promise
+  }
+
+  close(): Promise<void> {
+    this.actor.send({ type: 'pool.drain', grace: 0 })
+    return this.#stopped.promise
+  }
+
+  on(type: PoolEventType | '*', listener: (event: never) => void): () => void {
+    return this.#emitter.on(type, listener as (event: PoolEvent) => void)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #wait(id: string, options: AcquireOptions = {}): Promise<Lease> {
+    const { signal, timeout = this.#settings.acquireTimeout } = options
+    if (typeof id !== 'string' || id === '') throw new InvalidOptionError('id', 'a session id', JSON.stringify(id))
+    validate(acquireOptions, { timeout })
+    signal?.throwIfAborted()
+    const state = this.#state()
+    if (state !== 'running') throw new PoolClosedError(state === 'draining' ? 'POOL_DRAINING' : 'POOL_CLOSED')
+    const list = this.#waiting.get(id) ?? this.#newWaitList(id)
+    const waiter = list.join()
+    if (!list.requested && !this.#live.has(id)) this.#request(list)
+    // An idle worker is leased within the call above, so most waiters never need a timer.
+    if (waiter.isWaiting) list.limit(waiter, { signal, timeout })
+    return waiter.promise
+  }
+
+  #newWaitList(id: string): WaitList {
+    const list = new WaitList(id, ++this.#lastToken, this.#clock, (empty) => this.#abandon(empty))
+    this.#waiting.set(id, list)
+    return list
+  }
+
+  #request(list: WaitList): void {
+    list.requested = true
+    this.actor.send({ type: 'session.acquire', sessionId: list.sessionId, token: list.token })
+  }
+
+  /** Nobody waits for the session any more. */
+  #abandon(list: WaitList): void {
+    if (this.#waiting.get(list.sessionId) === list) this.#waiting.delete(list.sessionId)
+    if (list.requested) this.actor.send({ type: 'session.cancel', token: list.token })
+  }
+
+  /** Deals with what the actors tell, then tells the listeners. */
+  #observe(fact: PoolFact): void {
+    switch (fact.type) {
+      case 'session.started':
+        this.#onStarted(fact)
+        break
+      case 'session.refused':
+        return this.#onRefused(fact)
+      case 'session.closing':
+        return this.#onClosing(fact)
+      case 'session.lost':
+        return this.#onLost(fact)
+      case 'session.ended':
+        return this.#onEnded(fact)
+      case 'worker.spawning':
+        this.#totals.workersStarted++
+        break
+      case 'worker.crashed':
+        this.#totals.workersCrashed++
+        break
+      case 'pool.running':
+        this.#running.resolve()
+        return
+      case 'pool.stopped':
+        void this.#finish(fact)
+        return
+    }
+    this.#emit(fact)
+  }
+
+  #emit(fact: PoolFact): void {
+    const event = toPoolEvent(fact)
+    if (event) this.#emitter.emit(event)
+  }
+
+  #onStarted({ sessionId, token, workerId }: SessionKey & { workerId: string }): void {
+    const list = this.#waiting.get(sessionId)
+    const session = this.actor.getSnapshot().children[workerId]?.getSnapshot().children.session
+    const slot = this.#slots.get(workerId)
+    if (!session || !slot) return
+    const record = new SessionRecord({ sessionId, token }, slot, session, this.#sweeper, this.#clock.now())
+    this.#live.set(sessionId, record)
+    this.#totals.sessionsStarted++
+    if (list?.token === token) {
+      this.#waiting.delete(sessionId)
+      list.grant(() => record.adopt())
+    }
+    // The last waiter left while the grant was on its way.
+    if (record.leases === 0) {
+      session.send({ type: 'session.disconnected' })
+      record.end('released')
+    }
+  }
+
+  #onRefused(refusal: Refusal): void {
+    const list = this.#waiting.get(refusal.sessionId)
+    if (list?.token !== refusal.token) return
+    this.#waiting.delete(refusal.sessionId)
+    list.refuse(() => this.#refusalError(refusal))
+  }
+
+  #onClosing(key: SessionKey): void {
+    const record = this.#record(key)
+    if (!record) return
+    record.phase = 'closing'
+    this.#closing++
+  }
+
+  #onLost(fact: PoolFact & { type: 'session.lost' }): void {
+    const event = toLostEvent(fact)
+    this.#totals.sessionsLost++
+    this.#record(fact)?.lose(event.error)
+    this.#emitter.emit(event)
+  }
+
+  #onEnded(fact: PoolFact & { type: 'session.ended' }): void {
+    const record = this.#record(fact)
+    if (!record) return
+    if (record.phase === 'closing') this.#closing--
+    this.#live.delete(record.id)
+    this.#sweeper.remove(record)
+    this.#totals.sessionsEnded++
+    record.settle(fact.reason)
+    this.#emit(fact)
+    const next = this.#waiting.get(record.id)
+    if (next && !next.requested) this.#request(next)
+  }
+
+  #record({ sessionId, token }: SessionKey): SessionRecord | undefined {
+    const record = this.#live.get(sessionId)
+    return record?.token === token ? record : undefined
+  }
+
+  #refusalError({ code, sessionId, failure }: Refusal): Error {
+    if (code === 'QUEUE_FULL') return new QueueFullError(sessionId, this.#settings.policy.queueLimit)
+    return failure ? new WorkerStartError(failure) : new PoolClosedError('POOL_DRAINING')
+  }
+
+  /** Every worker is dead: makes sure that nothing of them is left, then lets go of whoever waits for the end. */
+  async #finish(fact: PoolFact): Promise<void> {
+    await Promise.all([...this.#slots.values()].map((slot) => slot.exit))
+    this.#sweeper.stop()
+    this.#emit(fact)
+    this.#stopped.resolve()
+  }
+
+  /**
+   * The actor system broke, which it must not: kills every process, since stopping a broken actor would leave them, lets
+   * go of everybody, and surfaces the error as an uncaught exception.
+   */
+  #fail(error: unknown): void {
+    for (const slot of this.#slots.values()) slot.kill()
+    for (const list of this.#waiting.values()) list.refuse(() => new PoolClosedError('POOL_CLOSED', { cause: error }))
+    this.#waiting.clear()
+    for (const record of this.#live.values()) record.settle('lost')
+    this.#live.clear()
+    void this.#finish({ type: 'pool.stopped' })
+    callSafely(rethrow, error)
+  }
+
+  #state(): PoolStats['state'] {
+    const { status, value } = this.actor.getSnapshot()
+    if (status !== 'active') return 'stopped'
+    return value === 'draining' ? 'draining' : 'running'
+  }
+
+  #breaker(): PoolStats['breaker'] {
+    const { value } = this.actor.getSnapshot()
+    return typeof value === 'object' ? value.running.breaker : 'closed'
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve!: () => void
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}

@@ -1,0 +1,144 @@
+import type { SessionCommand, SessionEndReason, SessionKey } from '../machines/events.ts'
+import { SessionEndedError, type SessionLostError } from './errors.ts'
+import type { Lease, Session, WorkerInfo } from './lease.ts'
+import type { Slot } from './slot.ts'
+
+/** Where a session record tells that its session became idle or active. */
+export interface IdleObserver {
+  /** The first connection opened again. */
+  onActive(record: SessionRecord): void
+  /** The last connection closed. */
+  onIdle(record: SessionRecord): void
+}
+
+/**
+ * The directory's record of a live session: counts its open connections and tells the session actor only when the
+ * count leaves or reaches zero.
+ */
+export class SessionRecord implements Session {
+  readonly id: string
+  readonly token: number
+  readonly worker: WorkerInfo
+  readonly slot: Slot
+  /** When the session started, by the pool's clock. */
+  readonly startedAt: number
+  /** When the last connection closed, by the pool's clock. */
+  idleSince = 0
+  /** Neighbours in the list of idle sessions, kept by the sweeper. */
+  previous: SessionRecord | undefined
+  next: SessionRecord | undefined
+  leases = 0
+  phase: 'open' | 'closing' | 'ended' = 'open'
+
+  readonly #actor: { send(command: SessionCommand): void }
+  readonly #observer: IdleObserver
+  #controller: AbortController | undefined
+  #error: Error | undefined
+  #onEnd: (() => void)[] = []
+
+  constructor(
+    { sessionId, token }: SessionKey,
+    slot: Slot,
+    actor: { send(command: SessionCommand): void },
+    observer: IdleObserver,
+    now: number,
+  ) {
+    this.id = sessionId
+    this.token = token
+    this.slot = slot
+    this.worker = slot.info()
+    this.startedAt = now
+    this.#actor = actor
+    this.#observer = observer
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController()
+      if (this.phase === 'ended') this.#controller.abort(this.#error)
+    }
+    return this.#controller.signal
+  }
+
+  /** A lease for the first connection of a session that has just started: its actor starts as active. */
+  adopt(): Lease {
+    this.leases++
+    return new SessionLease(this)
+  }
+
+  /** A lease for one more connection. */
+  open(): Lease {
+    if (this.leases++ === 0) {
+      this.#observer.onActive(this)
+      this.#actor.send({ type: 'session.connected' })
+    }
+    return new SessionLease(this)
+  }
+
+  /** One connection closed. */
+  close(): void {
+    if (--this.leases > 0 || this.phase === 'ended') return
+    this.#actor.send({ type: 'session.disconnected' })
+    if (this.phase === 'open') this.#observer.onIdle(this)
+  }
+
+  /** Asks the session to end. */
+  end(reason: SessionEndReason): void {
+    this.#actor.send({ type: 'session.end', reason })
+  }
+
+  /** Resolves when the session has ended. */
+  ended(): Promise<void> {
+    if (this.phase === 'ended') return Promise.resolve()
+    return new Promise((resolve) => this.#onEnd.push(resolve))
+  }
+
+  /** Remembers why the session was lost, as the reason that its signal gives. */
+  lose(error: SessionLostError): void {
+    this.#error = error
+  }
+
+  /** The session is over: aborts its signal and resolves {@link ended}. */
+  settle(reason: SessionEndReason): void {
+    this.phase = 'ended'
+    this.#error ??= new SessionEndedError(this.id, reason)
+    this.#controller?.abort(this.#error)
+    for (const resolve of this.#onEnd.splice(0)) resolve()
+  }
+}
+
+/** One open connection. Knows its record and not the id: it cannot reach the next session of that id. */
+class SessionLease implements Lease {
+  readonly #record: SessionRecord
+  #released = false
+
+  constructor(record: SessionRecord) {
+    this.#record = record
+  }
+
+  get session(): Session {
+    return this.#record
+  }
+
+  get worker(): WorkerInfo {
+    return this.#record.worker
+  }
+
+  get signal(): AbortSignal {
+    return this.#record.signal
+  }
+
+  touch(): void {
+    this.#record.slot.activity++
+  }
+
+  release(): void {
+    if (this.#released) return
+    this.#released = true
+    this.#record.close()
+  }
+
+  [Symbol.dispose](): void {
+    this.release()
+  }
+}
