@@ -71,6 +71,8 @@ function expectation(issue: z.core.$ZodRawIssue): string {
       return bound(issue.origin, issue.inclusive === false ? 'more than' : 'at least', issue.minimum)
     case 'too_big':
       return bound(issue.origin, issue.inclusive === false ? 'less than' : 'at most', issue.maximum)
+    case 'invalid_key':
+      return issue.issues[0]?.message ?? 'another name'
     case 'not_multiple_of':
       return `a multiple of ${issue.divisor}`
     case 'invalid_format':

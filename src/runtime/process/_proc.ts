@@ -1,0 +1,52 @@
+import { readdir, readFile, readlink } from 'node:fs/promises'
+
+/** One line of the process table, of Linux's /proc. */
+export interface ProcessEntry {
+  readonly pid: number
+  /** Exited, and only waiting to be reaped: it holds no memory, no file and no port. */
+  readonly isZombie: boolean
+  readonly parent: number
+  readonly group: number
+  readonly session: number
+}
+
+/** Every process that can be seen. Empty where there is no /proc. */
+export async function listProcesses(): Promise<ProcessEntry[]> {
+  if (process.platform !== 'linux') return []
+  const names = await readdir('/proc').catch(() => [])
+  const pids = names.map(Number).filter((pid) => pid > 0)
+  const entries = await Promise.all(pids.map(readProcess))
+  return entries.filter((entry) => entry !== undefined)
+}
+
+/**
+ * Inodes of the sockets that the process has open.
+ *
+ * @returns `undefined` when the system does not let us look, an empty set when the process is gone.
+ */
+export async function socketInodes(pid: number): Promise<ReadonlySet<string> | undefined> {
+  const directory = `/proc/${pid}/fd`
+  try {
+    const descriptors = await readdir(directory)
+    // One that was closed since the listing is no reason to give up.
+    const links = await Promise.all(descriptors.map((fd) => readlink(`${directory}/${fd}`).catch(() => '')))
+    return new Set(links.flatMap((link) => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? []))
+  } catch (error) {
+    return isGone(error) ? new Set() : undefined
+  }
+}
+
+/** @returns `undefined` when there is no such process, or none that we may see. */
+export async function readProcess(pid: number): Promise<ProcessEntry | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '')
+  // The program's name stands in parentheses and may hold spaces and parentheses itself.
+  const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  if (state === undefined || session === undefined) return undefined
+  const isZombie = state === 'Z' || state === 'X'
+  return { pid, isZombie, parent: Number(parent), group: Number(group), session: Number(session) }
+}
+
+function isGone(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code
+  return code === 'ENOENT' || code === 'ESRCH'
+}

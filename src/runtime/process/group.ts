@@ -1,0 +1,60 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { listProcesses } from './_proc.ts'
+
+const FIRST_POLL = 1
+const LONGEST_POLL = 50
+/** Killed processes are usually reaped sooner; from this poll on it is worth finding out whether only zombies are left. */
+const ZOMBIE_POLL = 8
+/** A process that SIGKILL does not end within this time hangs in the kernel, and waiting longer would not help. */
+const GIVE_UP_AFTER = 10_000
+
+/**
+ * Sends `signal` to the process group that `leader` leads; `0` only asks. Never throws.
+ *
+ * @returns whether there was anybody to get it.
+ */
+export function signalGroup(leader: number, signal: NodeJS.Signals | 0): boolean {
+  return send(process.platform === 'win32' ? leader : -leader, signal)
+}
+
+/** Sends `signal` to the leader alone. Only while it has not been reaped: its id may be somebody else's after that. */
+export function signalLeader(leader: number, signal: NodeJS.Signals): boolean {
+  return send(leader, signal)
+}
+
+/**
+ * Kills what is left of a group whose leader has exited, and resolves when nothing is: the id of a group is not given to
+ * another process while it has a member, so until then it is safe to signal. Zombies do not count; who reaps them is up
+ * to the init process, which in a container may do so never.
+ *
+ * @returns ids of the processes that would not die.
+ */
+export async function emptyGroup(leader: number): Promise<readonly number[]> {
+  const deadline = performance.now() + GIVE_UP_AFTER
+  for (let wait = FIRST_POLL; signalGroup(leader, 0); wait = Math.min(wait * 2, LONGEST_POLL)) {
+    const members = wait < ZOMBIE_POLL ? undefined : await livingMembers(leader)
+    if (members?.length === 0) return []
+    if (performance.now() > deadline) return members ?? [leader]
+    signalGroup(leader, 'SIGKILL')
+    await delay(wait)
+  }
+  return []
+}
+
+/** @returns `undefined` where it cannot be told. */
+async function livingMembers(leader: number): Promise<number[] | undefined> {
+  const processes = await listProcesses()
+  if (processes.length === 0) return undefined
+  return processes.filter(({ group, isZombie }) => group === leader && !isZombie).map(({ pid }) => pid)
+}
+
+function send(target: number, signal: NodeJS.Signals | 0): boolean {
+  // 0 is our own group, -1 everybody, 1 and its group the system's first process.
+  if (!Number.isSafeInteger(target) || Math.abs(target) <= 1) return false
+  try {
+    return process.kill(target, signal)
+  } catch (error) {
+    // EPERM: there is somebody, and we may not. On macOS it also stands for a group of zombies.
+    return (error as NodeJS.ErrnoException).code === 'EPERM' && process.platform !== 'darwin'
+  }
+}

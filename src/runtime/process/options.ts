@@ -1,0 +1,143 @@
+import { constants } from 'node:os'
+import * as z from 'zod'
+import type { WorkerAddress } from '../backend.ts'
+import { callback, duration } from '../validate.ts'
+
+export interface ProcessWorkerOptions {
+  /** Program to start: a path, or a name to be looked up in `PATH`. No shell is involved. */
+  readonly command: string
+  /**
+   * Its arguments. `{{port}}` (also `{{.Port}}`), `{{socket}}` and `{{id}}` stand for the TCP port on 127.0.0.1 and the
+   * path of the unix socket that the worker has to listen on, and for the worker's id. With `{{socket}}` anywhere in
+   * `args` or `env` the worker serves on that socket, otherwise on the port.
+   *
+   * @default []
+   */
+  readonly args?: readonly string[] | undefined
+  /**
+   * Variables for the process, with the same placeholders, on top of a short list taken from the parent (`PATH`, `HOME`,
+   * the locale, …; see docs/workers.md); nothing else of the parent's environment is passed. `undefined` removes a
+   * variable. `PORT` is set to the port, unless given here.
+   *
+   * @default {}
+   */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined
+  /** Working directory of the process. @default the parent's */
+  readonly cwd?: string | undefined
+  /** When the worker counts as ready and how it is watched after that. @default a TCP or unix-socket connect */
+  readonly health?: ProcessHealthOptions | undefined
+  /** How the worker is asked to stop. */
+  readonly stop?: ProcessStopOptions | undefined
+  /**
+   * Gets every line that the process writes, without its line break, cut after 2 KiB. Called for the unfinished last line
+   * too, when the process ends. What it throws is reported once as a process warning.
+   */
+  readonly onOutput?: ((line: string, source: OutputSource) => void) | undefined
+}
+
+export interface OutputSource {
+  readonly stream: 'stdout' | 'stderr'
+  readonly workerId: string
+  readonly pid: number
+}
+
+/** At most one of `path`, `line` and `check`; with none of them the worker is healthy when it accepts a connection. */
+export interface ProcessHealthOptions {
+  /** Path, query included, that gets an HTTP `GET`. Status 200 to 399 is healthy; redirects are not followed. */
+  readonly path?: string | undefined
+  /**
+   * Text that a line on stdout contains, or a pattern that it matches, when the worker is ready. The line need not be
+   * finished, so a prompt will do. Says nothing about later: afterwards only the process's exit counts.
+   */
+  readonly line?: string | RegExp | undefined
+  /** Resolves when the worker is healthy, rejects when it is not. Give up what is under way when `signal` aborts. */
+  readonly check?: ((worker: HealthCheckTarget) => Promise<void>) | undefined
+  /**
+   * Who may listen on the worker's TCP port. `'own'`: only the worker's process and its descendants; anybody else there
+   * is a port collision, and the start is tried again on another port (Linux; elsewhere nobody is refused). `'any'`: for
+   * commands that have somebody else open the port, such as `docker run`.
+   *
+   * @default 'own'
+   */
+  readonly listener?: 'own' | 'any' | undefined
+  /** Longest time until the worker is ready, in milliseconds. @default 30_000 */
+  readonly startTimeout?: number | undefined
+  /** How often one start is tried when the process exits before it is ready, each time on a new port. @default 3 */
+  readonly startAttempts?: number | undefined
+  /** Time between two probes of a ready worker, in milliseconds. `0` never probes. @default 10_000 */
+  readonly interval?: number | undefined
+  /** Time after which one probe counts as failed, in milliseconds. @default 5_000 */
+  readonly timeout?: number | undefined
+  /** Probes in a row that must fail before a ready worker is given up and killed. @default 3 */
+  readonly failures?: number | undefined
+}
+
+export interface HealthCheckTarget {
+  readonly address: WorkerAddress
+  readonly pid: number
+  readonly workerId: string
+  /** Aborts when the probe has timed out or nobody waits for it any more. */
+  readonly signal: AbortSignal
+}
+
+export interface ProcessStopOptions {
+  /** Signal that asks the worker to stop. @default 'SIGTERM' */
+  readonly signal?: NodeJS.Signals | undefined
+  /**
+   * Who gets it: the whole process `'group'`, as with Ctrl-C in a terminal, or the `'leader'` alone, for programs that
+   * stop their children themselves. What is left when the leader has exited is killed either way.
+   *
+   * @default 'group'
+   */
+  readonly target?: 'group' | 'leader' | undefined
+  /** Time between that signal and SIGKILL to the group, in milliseconds. `0` kills at once. @default 5_000 */
+  readonly grace?: number | undefined
+}
+
+const positive = (text: string) => z.number(text).int(text).min(1, text)
+const noNul = (name: string) => z.string().refine((text) => !text.includes('\0'), `${name} without NUL characters`)
+
+const path = z.string().regex(/^\/[\u0021-\u007E]*$/, 'a path that starts with "/", percent-encoded where needed')
+const line = z.union([z.string().min(1), z.instanceof(RegExp, { error: 'a RegExp' })])
+const signal = z.custom<NodeJS.Signals>(
+  (value) => typeof value === 'string' && value in constants.signals,
+  'the name of a signal, such as "SIGTERM"',
+)
+const variables = z.record(z.string().regex(/^[^=\0]+$/, 'a variable name'), noNul('text').optional())
+
+const health = z
+  .strictObject({
+    path: path.optional(),
+    line: line.optional(),
+    check: callback<NonNullable<ProcessHealthOptions['check']>>().optional(),
+    listener: z.enum(['own', 'any']).default('own'),
+    startTimeout: duration.default(30_000),
+    startAttempts: positive('a whole number of 1 or more').default(3),
+    interval: duration.default(10_000),
+    timeout: duration.min(1, 'a duration of at least 1 ms').default(5_000),
+    failures: positive('a whole number of 1 or more').default(3),
+  })
+  .superRefine((value, context) => {
+    const [kind, other] = (['path', 'line', 'check'] as const).filter((key) => value[key] !== undefined)
+    if (other === undefined) return
+    context.addIssue({ code: 'custom', path: [other], message: `nothing beside "health.${kind}"`, input: value })
+  })
+
+/** Checks and completes {@link ProcessWorkerOptions}. */
+export const processWorkerOptions = z.strictObject({
+  command: noNul('a command').min(1, 'the command to start'),
+  args: z.array(noNul('text')).readonly().default([]),
+  env: variables.default({}),
+  cwd: noNul('a path').min(1, 'a directory').optional(),
+  health: health.prefault({}),
+  stop: z
+    .strictObject({
+      signal: signal.default('SIGTERM'),
+      target: z.enum(['group', 'leader']).default('group'),
+      grace: duration.default(5_000),
+    })
+    .prefault({}),
+  onOutput: callback<NonNullable<ProcessWorkerOptions['onOutput']>>().optional(),
+})
+
+export type ProcessSettings = z.output<typeof processWorkerOptions>

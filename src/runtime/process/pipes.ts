@@ -1,0 +1,36 @@
+import type { ChildProcess } from 'node:child_process'
+import { setImmediate as tick, setTimeout as delay } from 'node:timers/promises'
+import type { OutputTail } from './output.ts'
+
+/** How long a pipe may stay open after the process and its group are gone: a daemon that left the group can hold it on. */
+const PIPE_GRACE = 100
+
+/**
+ * Reads what a process writes for as long as it writes, so that it never waits for a reader.
+ *
+ * @returns a function to call once the process is gone: it resolves when all that was written has been read.
+ */
+export function drainPipes(child: ChildProcess, tails: { stdout: OutputTail; stderr: OutputTail }) {
+  const closed = new Promise<void>((resolve) => {
+    child.once('close', () => resolve())
+  })
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.on('data', (chunk: Buffer) => tails[name].write(chunk))
+    child[name]?.on('error', () => {}) // A broken pipe is the end of the output, nothing more.
+  }
+  return async function finish(): Promise<void> {
+    await Promise.race([closed, pass(PIPE_GRACE, closed)])
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name]?.destroy()
+      tails[name].end()
+    }
+  }
+}
+
+async function pass(time: number, done: Promise<void>): Promise<void> {
+  const stop = new AbortController()
+  void done.then(() => stop.abort())
+  await delay(time, undefined, { signal: stop.signal }).catch(() => {})
+  // If this process has been too busy to read, the pipes are read now, before the next tick.
+  await tick()
+}
