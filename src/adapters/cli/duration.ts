@@ -1,0 +1,37 @@
+/** Largest first. */
+const UNITS = new Map([
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+  ['ms', 1],
+])
+
+const PART = /(\d+(?:\.\d+)?)(ms|[smhd])/gy
+
+/**
+ * Milliseconds of `500ms`, `5m` or `1h30m`; `0` needs no unit. `undefined` for anything else, bare numbers included:
+ * herd's users think in seconds, the library counts in milliseconds, and a guess would be wrong for one of them.
+ */
+export function parseDuration(text: string): number | undefined {
+  if (text === '0') return 0
+  let total = 0
+  let end = 0
+  for (const match of text.matchAll(PART)) {
+    total += Number(match[1]) * (UNITS.get(match[2] ?? '') ?? NaN)
+    end = match.index + match[0].length
+  }
+  return end === text.length && end > 0 && Number.isFinite(total) ? Math.round(total) : undefined
+}
+
+/** The shortest exact spelling: `90_000` is `1m30s`. */
+export function formatDuration(milliseconds: number): string {
+  let rest = Math.round(milliseconds)
+  let text = ''
+  for (const [unit, size] of UNITS) {
+    const count = Math.floor(rest / size)
+    rest -= count * size
+    if (count > 0) text += `${count}${unit}`
+  }
+  return text === '' ? '0' : text
+}

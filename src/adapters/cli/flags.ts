@@ -1,0 +1,128 @@
+/** One option of `corral run`. The parser, `--help` and the README's table are all made from these. */
+export interface Flag {
+  readonly name: string
+  /** Name of the value in the help; absent for a switch. */
+  readonly value?: string
+  readonly description: string
+  /** What applies when it is not given, as it would be typed. */
+  readonly default?: string
+  readonly repeatable?: true
+  /** The option of the library that it sets, under which errors name it. */
+  readonly sets?: string
+}
+
+const table = [
+  { name: 'host', value: 'address', default: '127.0.0.1', description: 'Address to listen on' },
+  {
+    name: 'port',
+    value: 'number',
+    default: '8080',
+    description: 'Port to listen on; 0 takes a free one and prints it',
+  },
+  {
+    name: 'session',
+    value: 'source',
+    default: 'header:x-session-id',
+    repeatable: true,
+    description:
+      'Where the session id is: header:NAME, cookie:NAME, query:NAME, path (/s/<id>/…) or path:/PREFIX; the first that has one counts',
+  },
+  {
+    name: 'min',
+    value: 'number',
+    default: '1',
+    sets: 'size.min',
+    description: 'Workers kept even when nobody needs them',
+  },
+  { name: 'max', value: 'number', default: '10', sets: 'size.max', description: 'Most workers at any time' },
+  {
+    name: 'warm',
+    value: 'number',
+    default: '0',
+    sets: 'size.warm',
+    description: 'Spare workers kept ready beyond those in use',
+  },
+  {
+    name: 'ttl',
+    value: 'duration',
+    default: '5m',
+    sets: 'session.idleTtl',
+    description: 'Life of a session without an open connection; 0 ends it with its last one, never keeps it',
+  },
+  {
+    name: 'max-age',
+    value: 'duration',
+    default: 'never',
+    sets: 'session.maxAge',
+    description: 'Age at which a session ends once it has no open connection',
+  },
+  {
+    name: 'reuse',
+    value: 'off|reset|dirty',
+    default: 'off',
+    sets: 'session.reuse',
+    description: 'What becomes of a worker whose session ended: replaced, reset by --reset-path, or reused as it is',
+  },
+  {
+    name: 'reset-path',
+    value: 'path',
+    sets: 'session.reuse.reset',
+    description: 'Path that gets a POST to reset a worker, with --reuse reset',
+  },
+  { name: 'health', value: 'http|tcp', default: 'http', description: 'How to see that a worker is ready and alive' },
+  {
+    name: 'health-path',
+    value: 'path',
+    default: '/health',
+    sets: 'health.path',
+    description: 'Path that a healthy worker answers with 2xx, with --health http',
+  },
+  {
+    name: 'start-timeout',
+    value: 'duration',
+    default: '30s',
+    sets: 'health.startTimeout',
+    description: 'Time a worker gets to become ready',
+  },
+  {
+    name: 'env',
+    value: 'KEY=VALUE',
+    repeatable: true,
+    sets: 'env',
+    description: "Environment variable for the workers; KEY alone passes Corral's own",
+  },
+  {
+    name: 'queue-limit',
+    value: 'number',
+    default: '1000',
+    sets: 'queue.limit',
+    description: 'Sessions that may wait for a worker; more get 503',
+  },
+  {
+    name: 'acquire-timeout',
+    value: 'duration',
+    default: '30s',
+    sets: 'queue.timeout',
+    description: 'Longest wait for a worker; then 503',
+  },
+  {
+    name: 'grace',
+    value: 'duration',
+    default: '5s',
+    sets: 'session.grace',
+    description: 'Time open connections get when their session or Corral ends; then they are cut',
+  },
+  {
+    name: 'admin',
+    value: '[host:]port',
+    description: 'Serve /healthz, /readyz and /stats there; the host defaults to 127.0.0.1',
+  },
+  { name: 'json', description: 'Print events as JSON, one object a line' },
+  { name: 'verbose', description: 'Print what the workers write, too' },
+  { name: 'help', description: 'Print this help' },
+  { name: 'version', description: 'Print the version' },
+] as const satisfies readonly Flag[]
+
+export type FlagName = (typeof table)[number]['name']
+
+export const flags: readonly Flag[] = table

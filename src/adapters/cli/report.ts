@@ -1,0 +1,149 @@
+import { stripVTControlCharacters } from 'node:util'
+import { createConsola } from 'consola'
+import { type PoolEvent, type PoolStats, type WorkerAddress, isCorralError } from '../../index.ts'
+import { formatDuration } from './duration.ts'
+
+/** What `corral run` tells: the pool's events, and its own. */
+export type ReportEvent =
+  | PoolEvent
+  | { readonly type: 'pool.running'; readonly workers: PoolStats['workers'] }
+  | { readonly type: 'gateway.listening' | 'admin.listening'; readonly url: string; readonly port: number }
+  | { readonly type: 'gateway.stopping'; readonly signal: string; readonly grace: number }
+  | { readonly type: 'gateway.cutting'; readonly signal: string }
+  | { readonly type: 'gateway.stopped' }
+  | {
+      readonly type: 'worker.output'
+      readonly workerId: string
+      readonly stream: 'stdout' | 'stderr'
+      readonly line: string
+    }
+  | { readonly type: 'error'; readonly error: unknown }
+
+export type Report = (event: ReportEvent) => void
+
+/** Prints events: as lines to read, or as JSON objects, one a line. */
+export function createReport({ json }: { json: boolean }): Report {
+  return json ? reportJson : reportLine
+}
+
+/** A failure before or outside of a report: one message, no stack. */
+export function printFailure(message: string): void {
+  process.stderr.write(`corral: ${message}\n`)
+}
+
+// The level is set because the default one hides events when NODE_ENV is "test".
+const output = createConsola({ level: 3, throttle: 0, formatOptions: { date: false } })
+
+function reportLine(event: ReportEvent): void {
+  if (event.type === 'error') printFailure(messageOf(event.error))
+  else if (isWarning(event)) output.warn(describe(event))
+  else output.info(describe(event))
+}
+
+function reportJson(event: ReportEvent): void {
+  process.stdout.write(`${toJson(event, new Date())}\n`)
+}
+
+export function toJson(event: ReportEvent, time: Date): string {
+  return JSON.stringify({ time: time.toISOString(), ...event }, (_key, value: unknown) =>
+    value instanceof Error ? { code: codeOf(value), message: value.message } : value,
+  )
+}
+
+// oxlint-disable typescript/consistent-return -- the switch names every type
+/** The event as one line. Ids come from strangers and are quoted, so that none can forge a line. */
+export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string {
+  switch (event.type) {
+    case 'gateway.listening':
+      return `gateway listening on ${event.url}`
+    case 'admin.listening':
+      return `admin listening on ${event.url}: /healthz /readyz /stats`
+    case 'gateway.stopping':
+      return `${event.signal}: no new sessions, open connections get ${formatDuration(event.grace)}; again to stop now`
+    case 'gateway.cutting':
+      return `${event.signal} again: stopping now`
+    case 'gateway.stopped':
+      return 'gateway stopped'
+    case 'worker.output':
+      return `${event.workerId} ${event.stream} | ${printable(event.line)}`
+    case 'pool.running':
+      return `pool running: ${event.workers.total} ${event.workers.total === 1 ? 'worker' : 'workers'} ready`
+    case 'worker.spawning':
+      return `worker ${event.workerId} starting${event.incarnation > 1 ? ` (start ${event.incarnation})` : ''}`
+    case 'worker.ready':
+      return `worker ${event.workerId} ready${pidOf(event.pid)}, ${addressOf(event.address)}`
+    case 'worker.resetting':
+      return `worker ${event.workerId} resetting`
+    case 'worker.draining':
+      return `worker ${event.workerId} stopping`
+    case 'worker.crashed':
+      return `worker ${event.workerId} crashed: ${printable(event.failure.message)}${lastLine(event.failure.output)}`
+    case 'worker.restarting':
+      return `worker ${event.workerId} restarting in ${formatDuration(event.delay)} (attempt ${event.attempt})`
+    case 'worker.dead':
+      return `worker ${event.workerId} gone: ${event.reason}, ${exitOf(event)}`
+    case 'session.started':
+      return `session ${quote(event.sessionId)} started on ${event.workerId}`
+    case 'session.lost':
+      return `session ${quote(event.sessionId)} lost on ${event.workerId}: ${event.reason}, ${exitOf(event)}${lastLine(event.output)}`
+    case 'session.ended':
+      return `session ${quote(event.sessionId)} ended on ${event.workerId}: ${event.reason}`
+    case 'pool.breakerOpened':
+      return `workers keep failing to start, new sessions are refused: ${printable(event.error.message)}`
+    case 'pool.breakerHalfOpened':
+      return 'trying to start a worker again'
+    case 'pool.breakerClosed':
+      return 'workers start again'
+    case 'pool.draining':
+      return 'pool draining'
+    case 'pool.stopped':
+      return 'pool stopped'
+  }
+}
+
+const WARNINGS: ReadonlySet<ReportEvent['type']> = new Set(['worker.crashed', 'session.lost', 'pool.breakerOpened'])
+
+function isWarning({ type }: ReportEvent): boolean {
+  return WARNINGS.has(type)
+}
+
+function pidOf(pid: number | undefined): string {
+  return pid === undefined ? '' : `, pid ${pid}`
+}
+
+function addressOf(address: WorkerAddress): string {
+  return 'socketPath' in address ? address.socketPath : `${address.host}:${address.port}`
+}
+
+function exitOf({ exitCode, signal }: { exitCode: number | null; signal: string | null }): string {
+  if (signal !== null) return signal
+  return exitCode === null ? 'exit status unknown' : `exit status ${exitCode}`
+}
+
+function lastLine(lines: readonly string[]): string {
+  const line = lines.at(-1)
+  return line === undefined ? '' : ` | ${printable(line)}`
+}
+
+function quote(id: string): string {
+  return printable(JSON.stringify(id))
+}
+
+/** One line, and nothing that drives the terminal. */
+function printable(text: string): string {
+  return (
+    stripVTControlCharacters(text)
+      .replace(/\s*\n\s*/g, ' | ')
+      // oxlint-disable-next-line no-control-regex
+      .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g, '')
+  )
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+function codeOf(error: Error): string | undefined {
+  if (isCorralError(error)) return error.code
+  return 'code' in error ? String(error.code) : undefined
+}

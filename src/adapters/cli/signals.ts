@@ -1,0 +1,44 @@
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const
+
+/**
+ * Longest time between the copies of one signal. Ctrl-C reaches every process of a terminal, and a parent such as npm
+ * passes its own copy on: that is one request to stop, not two.
+ */
+const ECHO_MS = 300
+
+export interface StopSignals {
+  /** Aborts on the first signal, with its name as the reason. */
+  readonly stop: AbortSignal
+  /** Aborts on the second one. */
+  readonly cut: AbortSignal
+}
+
+/**
+ * Takes over the signals that ask a process to end. The default would leave the workers behind: they are in process
+ * groups of their own, where a closed terminal or a Ctrl-C does not reach them.
+ */
+export function watchSignals(now: () => number = () => performance.now()): StopSignals {
+  const stop = new AbortController()
+  const cut = new AbortController()
+  let last = -Infinity
+  for (const name of SIGNALS) {
+    process.on(name, () => {
+      if (now() - last < ECHO_MS) return
+      last = now()
+      if (stop.signal.aborted) cut.abort(name)
+      else stop.abort(name)
+    })
+  }
+  // Whoever read the output is gone; without a listener the process would end at once and leave its workers.
+  process.stdout.on('error', () => stop.abort('SIGPIPE'))
+  process.stderr.on('error', () => {})
+  return { stop: stop.signal, cut: cut.signal }
+}
+
+/** Resolves when the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

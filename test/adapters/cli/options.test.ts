@@ -1,0 +1,134 @@
+import { describe, expect, test } from 'vitest'
+import { flags } from '../../../src/adapters/cli/flags.ts'
+import { UsageError, parseRunOptions } from '../../../src/adapters/cli/options.ts'
+
+const parse = (line: string, env: Record<string, string> = {}) => parseRunOptions(line.split(' ').filter(Boolean), env)
+
+describe('corral run', () => {
+  test('without options is a gateway on 127.0.0.1:8080 with one worker to ten', () => {
+    expect(parse('-- node server.js')).toEqual({
+      host: '127.0.0.1',
+      port: 8080,
+      sessions: [{ from: 'header', name: 'x-session-id' }],
+      min: 1,
+      max: 10,
+      warm: 0,
+      idleTtl: 300_000,
+      maxAge: false,
+      reuse: false,
+      healthPath: '/health',
+      startTimeout: 30_000,
+      env: {},
+      queueLimit: 1000,
+      acquireTimeout: 30_000,
+      grace: 5000,
+      admin: undefined,
+      json: false,
+      verbose: false,
+      command: 'node',
+      args: ['server.js'],
+    })
+  })
+
+  test('takes every option', () => {
+    const line =
+      '--host 0.0.0.0 --port 0 --session cookie:sid --session query:s --session path --session path:/t --min 2 --max 4 --warm 1 ' +
+      '--ttl never --max-age 1h --reuse reset --reset-path /reset --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
+      '--queue-limit 0 --acquire-timeout 0 --grace 10s --admin 9000 --json --verbose -- a b'
+    expect(parse(line)).toEqual({
+      host: '0.0.0.0',
+      port: 0,
+      sessions: [
+        { from: 'cookie', name: 'sid' },
+        { from: 'query', name: 's' },
+        { from: 'path', prefix: '/s' },
+        { from: 'path', prefix: '/t' },
+      ],
+      min: 2,
+      max: 4,
+      warm: 1,
+      idleTtl: false,
+      maxAge: 3_600_000,
+      reuse: { reset: '/reset' },
+      healthPath: '/up',
+      startTimeout: 60_000,
+      env: { A: '1', B: 'x=y' },
+      queueLimit: 0,
+      acquireTimeout: 0,
+      grace: 10_000,
+      admin: { host: '127.0.0.1', port: 9000 },
+      json: true,
+      verbose: true,
+      command: 'a',
+      args: ['b'],
+    })
+  })
+
+  test('leaves everything behind the first "--" to the command', () => {
+    const { command, args, port } = parse('--port=1 -- tool --port 2 --help -- x')
+    expect({ command, args, port }).toEqual({ command: 'tool', args: ['--port', '2', '--help', '--', 'x'], port: 1 })
+  })
+
+  test('passes its own variable on when --env has no value', () => {
+    expect(parse('--env TOKEN --env EMPTY= -- a', { TOKEN: 't' }).env).toEqual({ TOKEN: 't', EMPTY: '' })
+  })
+
+  test.each([
+    ['--health tcp -- a', undefined],
+    ['--health http -- a', '/health'],
+    ['--health http --health-path /x?deep=1 -- a', '/x?deep=1'],
+  ])('%s probes %s', (line, path) => {
+    expect(parse(line).healthPath).toBe(path)
+  })
+
+  test.each([
+    ['9000', { host: '127.0.0.1', port: 9000 }],
+    ['0.0.0.0:9000', { host: '0.0.0.0', port: 9000 }],
+    ['[::1]:0', { host: '::1', port: 0 }],
+    ['localhost:1', { host: 'localhost', port: 1 }],
+  ])('--admin %s', (text, address) => {
+    expect(parse(`--admin ${text} -- a`).admin).toEqual(address)
+  })
+
+  test.each([
+    ['', 'The command of the workers is missing'],
+    ['--', 'The command of the workers is missing'],
+    ['node server.js', 'Unexpected "node": the command of the workers goes behind "--"'],
+    ['--prot 1 -- a', "Unknown option '--prot'"],
+    ['--port -- a', "Option '--port <value>' argument missing"],
+    ['--json=1 -- a', "Option '--json' does not take an argument"],
+    ['--port 1 --port 2 -- a', '--port is given twice'],
+    ['--port x -- a', '--port expects a port from 0 to 65535, got "x"'],
+    ['--port 65536 -- a', '--port expects a port'],
+    ['--min 1.5 -- a', '--min expects a whole number, got "1.5"'],
+    ['--max=-1 -- a', '--max expects a whole number, got "-1"'],
+    ['--ttl 300 -- a', '--ttl expects a duration such as 500ms, 5m or 1h30m; write 300ms or 300s, got "300"'],
+    ['--ttl 25d -- a', '--ttl expects at most 24d'],
+    ['--grace never -- a', '--grace expects a duration'],
+    ['--session sid -- a', '--session expects header:NAME, cookie:NAME, query:NAME, path or path:/PREFIX, got "sid"'],
+    ['--session header: -- a', '--session expects'],
+    ['--session path:s -- a', '--session expects a path that starts with /'],
+    ['--reuse yes -- a', '--reuse expects off, reset or dirty, got "yes"'],
+    ['--reuse reset -- a', '--reuse reset needs --reset-path'],
+    ['--reset-path /r -- a', '--reset-path has no effect without --reuse reset'],
+    ['--health tcp --health-path /x -- a', '--health-path has no effect with --health tcp'],
+    ['--health exec -- a', '--health expects http or tcp'],
+    ['--health-path up -- a', '--health-path expects a path that starts with /'],
+    ['--env =1 -- a', '--env expects KEY=VALUE or KEY'],
+    ['--env UNSET -- a', '--env expects KEY=VALUE, or the name of a variable that is set, got "UNSET"'],
+    ['--admin host -- a', '--admin expects HOST:PORT or PORT, got "host"'],
+  ])('refuses %j', (line, message) => {
+    expect(() => parse(line)).toThrow(UsageError)
+    expect(() => parse(line)).toThrow(message)
+  })
+
+  test('no message is longer than a line', () => {
+    for (const line of ['--prot 1 -- a', '--port -- a', '--ttl x -- a']) {
+      expect(() => parse(line)).toThrow(/^[^\n]+$/)
+    }
+  })
+
+  test.each(flags.filter((flag) => flag.default !== undefined))('--$name takes its default', (flag) => {
+    expect(() => parse(`--${flag.name} ${flag.default} -- a`)).not.toThrow()
+  })
+})

@@ -1,0 +1,72 @@
+import { describe as suite, expect, test } from 'vitest'
+import { type ReportEvent, describe, toJson } from '../../../src/adapters/cli/report.ts'
+import { SessionLostError, type PoolEvent } from '../../../src/index.ts'
+
+const failure = {
+  code: 'WORKER_CRASHED',
+  message: 'killed',
+  exitCode: null,
+  signal: 'SIGKILL',
+  output: ['first', 'last words'],
+} as const
+
+const lost: PoolEvent<'session.lost'> = {
+  type: 'session.lost',
+  sessionId: 'red',
+  token: 7,
+  workerId: 'w1',
+  reason: 'crashed',
+  exitCode: null,
+  signal: 'SIGKILL',
+  output: failure.output,
+  error: new SessionLostError('red', failure),
+}
+
+suite('a report', () => {
+  test('says in one line who was lost, why, and what the worker said last', () => {
+    expect(describe(lost)).toBe('session "red" lost on w1: crashed, SIGKILL | last words')
+  })
+
+  test.each<[Exclude<ReportEvent, { type: 'error' }>, string]>([
+    [{ type: 'gateway.listening', url: 'http://127.0.0.1:1/', port: 1 }, 'gateway listening on http://127.0.0.1:1/'],
+    [
+      { type: 'worker.ready', workerId: 'w1', pid: 12, address: { host: '127.0.0.1', port: 4000 } },
+      'worker w1 ready, pid 12, 127.0.0.1:4000',
+    ],
+    [
+      { type: 'worker.ready', workerId: 'w1', pid: undefined, address: { socketPath: '/tmp/s' } },
+      'worker w1 ready, /tmp/s',
+    ],
+    [
+      { type: 'worker.dead', workerId: 'w1', reason: 'stopped', exitCode: 0, signal: null },
+      'worker w1 gone: stopped, exit status 0',
+    ],
+    [
+      { type: 'gateway.stopping', signal: 'SIGTERM', grace: 5000 },
+      'SIGTERM: no new sessions, open connections get 5s; again to stop now',
+    ],
+  ])('%j', (event, line) => {
+    expect(describe(event)).toBe(line)
+  })
+
+  test('no id and no output can forge a line or drive the terminal', () => {
+    const sessionId = 'a\nsession "b" lost\u001b[2J\u009b2J\u2028'
+    const line = describe({ ...lost, sessionId, output: ['x\r\n\u001b[31mred\u001b[0m\u0000'] })
+    expect(line).toBe('session "a\\nsession \\"b\\" lost\\u001b[2J" lost on w1: crashed, SIGKILL | x | red')
+  })
+
+  test('as JSON has the time, the type, the fields, and errors as code and message', () => {
+    const time = new Date(0)
+    expect(JSON.parse(toJson(lost, time))).toEqual({
+      ...lost,
+      time: '1970-01-01T00:00:00.000Z',
+      error: { code: 'SESSION_LOST', message: lost.error.message },
+    })
+    expect(JSON.parse(toJson({ type: 'error', error: new Error('x') }, time))).toEqual({
+      time: '1970-01-01T00:00:00.000Z',
+      type: 'error',
+      error: { message: 'x' },
+    })
+    expect(toJson(lost, time)).not.toContain('\n')
+  })
+})
