@@ -37,8 +37,9 @@ export async function findListenerOwner(port: number, leader: number): Promise<L
   if (answers[0] === true) return 'own'
   for (const pid of descendants(await listProcesses(), leader)) answers.push(await owns(pid))
   if (answers.includes(true)) return 'own'
-  // One that has exited and is still to be reaped shows no descriptors any more, and has none.
-  if ((await readProcess(leader))?.isZombie === true) return 'foreign'
+  const entry = await readProcess(leader)
+  if (entry === undefined) return 'unknown' // Hidden from us (hidepid), as may be its descendants.
+  if (entry.isZombie) return 'foreign' // It shows no descriptors any more, and has none.
   return answers.includes(undefined) ? 'unknown' : 'foreign'
 }
 

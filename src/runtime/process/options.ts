@@ -94,7 +94,9 @@ export interface ProcessStopOptions {
   readonly grace?: number | undefined
 }
 
-const positive = (text: string) => z.number(text).int(text).min(1, text)
+const POSITIVE = 'a whole number of 1 or more'
+const positive = z.number(POSITIVE).int(POSITIVE).min(1, POSITIVE)
+const limit = duration.min(1, 'a duration of at least 1 ms')
 const noNul = (name: string) => z.string().refine((text) => !text.includes('\0'), `${name} without NUL characters`)
 
 const path = z.string().regex(/^\/[\u0021-\u007E]*$/, 'a path that starts with "/", percent-encoded where needed')
@@ -111,11 +113,11 @@ const health = z
     line: line.optional(),
     check: callback<NonNullable<ProcessHealthOptions['check']>>().optional(),
     listener: z.enum(['own', 'any']).default('own'),
-    startTimeout: duration.default(30_000),
-    startAttempts: positive('a whole number of 1 or more').default(3),
+    startTimeout: limit.default(30_000),
+    startAttempts: positive.default(3),
     interval: duration.default(10_000),
-    timeout: duration.min(1, 'a duration of at least 1 ms').default(5_000),
-    failures: positive('a whole number of 1 or more').default(3),
+    timeout: limit.default(5_000),
+    failures: positive.default(3),
   })
   .superRefine((value, context) => {
     const [kind, other] = (['path', 'line', 'check'] as const).filter((key) => value[key] !== undefined)

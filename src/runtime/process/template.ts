@@ -48,7 +48,11 @@ function namesIn(text: string, option: string): (keyof TemplateValues)[] {
     if (name !== undefined) return [name]
     // Go templates, such as those of docker's --format, are none of our business.
     if (word.startsWith('.')) return []
-    throw new InvalidOptionError(option, 'only the placeholders {{port}}, {{socket}} and {{id}}', placeholder)
+    throw new InvalidOptionError(
+      option,
+      'only the placeholders {{port}}, {{socket}} and {{id}}',
+      JSON.stringify(placeholder),
+    )
   })
 }
 
