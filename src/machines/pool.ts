@@ -70,7 +70,6 @@ export const poolMachine = setup({
     output: {} as PoolOutput,
     events: {} as PoolEvent,
     emitted: {} as PoolFact,
-    children: {} as { [workerId: string]: 'worker' },
   },
   actors: {
     worker: workerMachine,

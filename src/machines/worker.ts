@@ -236,6 +236,7 @@ export const workerMachine = setup({
         spawning: {
           entry: { type: 'report', params: { status: 'spawning' } },
           invoke: {
+            id: 'readiness',
             src: 'readiness',
             input: processInput,
             onDone: 'serving',
@@ -266,6 +267,7 @@ export const workerMachine = setup({
         },
         serving: {
           invoke: {
+            id: 'liveness',
             src: 'liveness',
             input: processInput,
             onError: {
@@ -327,6 +329,7 @@ export const workerMachine = setup({
             resetting: {
               entry: { type: 'report', params: { status: 'resetting' } },
               invoke: {
+                id: 'reset',
                 src: 'reset',
                 input: ({ context }) => ({ ...processInput({ context }), process: context.process }),
                 onDone: 'healthy',

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { SessionCommand, SessionEndReason, SessionKey } from '../machines/events.ts'
 import { SessionEndedError, type SessionLostError } from './errors.ts'
 import type { Lease, Session, WorkerInfo } from './lease.ts'
@@ -55,6 +56,8 @@ export class SessionRecord implements Session {
   get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController()
+      // All connections of the session share the signal: many listeners are no leak.
+      setMaxListeners(0, this.#controller.signal)
       if (this.phase === 'ended') this.#controller.abort(this.#error)
     }
     return this.#controller.signal
