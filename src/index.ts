@@ -1,19 +1,6 @@
-export type { SessionEndReason, WorkerAddress } from './machines/events.ts'
-export type { LaunchContext, LivenessPolicy, WorkerBackend, WorkerExit, WorkerInstance } from './runtime/backend.ts'
-export type { ErrorCode } from './runtime/errors.ts'
-export {
-  CorralError,
-  InvalidOptionError,
-  WorkerStartError,
-  AcquireTimeoutError,
-  QueueFullError,
-  SessionLostError,
-  SessionEndedError,
-  PoolClosedError,
-  isCorralError,
-} from './runtime/errors.ts'
-export type { Lease, Session, WorkerInfo } from './runtime/lease.ts'
-export type { PoolEvent, PoolEvents, PoolEventType } from './runtime/events.ts'
+// The pool
+export { createPool } from './runtime/pool.ts'
+export type { AcquireOptions, DrainOptions, Pool, PoolStats } from './runtime/pool.ts'
 export type {
   BreakerOptions,
   PoolOptions,
@@ -23,5 +10,33 @@ export type {
   SessionOptions,
   SizeOptions,
 } from './runtime/options.ts'
-export type { AcquireOptions, DrainOptions, Pool, PoolStats } from './runtime/pool.ts'
-export { createPool } from './runtime/pool.ts'
+export type { Clock } from './runtime/clock.ts'
+export type { Lease, Session, WorkerInfo } from './runtime/lease.ts'
+export type { PoolEvent, PoolEvents, PoolEventType } from './runtime/events.ts'
+export type { SessionEndReason, WorkerAddress } from './machines/events.ts'
+export type { Failure, FailureCode } from './machines/failure.ts'
+
+// Workers
+export { processWorker } from './runtime/process/index.ts'
+export type {
+  HealthCheckTarget,
+  OutputSource,
+  ProcessHealthOptions,
+  ProcessStopOptions,
+  ProcessWorkerOptions,
+} from './runtime/process/index.ts'
+export type { LaunchContext, LivenessPolicy, WorkerBackend, WorkerExit, WorkerInstance } from './runtime/backend.ts'
+
+// Errors
+export {
+  AcquireTimeoutError,
+  CorralError,
+  InvalidOptionError,
+  isCorralError,
+  PoolClosedError,
+  QueueFullError,
+  SessionEndedError,
+  SessionLostError,
+  WorkerStartError,
+} from './runtime/errors.ts'
+export type { ErrorCode } from './runtime/errors.ts'

@@ -21,7 +21,7 @@ function contents(node: AnyStateNode, depth: number): string[] {
 
 function state(node: AnyStateNode, depth: number): string[] {
   const pad = '  '.repeat(depth)
-  const invoked = node.invoke.map(({ src }) => `invoke ${String(src)}`)
+  const invoked = node.invoke.map(({ src }) => `invoke ${typeof src === 'string' ? src : 'an actor'}`)
   const title = [node.key, ...invoked].join('<br/>')
   if (Object.keys(node.states).length > 0) {
     return [`${pad}state "${title}" as ${idOf(node)} {`, ...contents(node, depth + 1), `${pad}}`]
