@@ -1,0 +1,208 @@
+import { type AddressInfo, createServer } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { flags } from '../../../src/adapters/cli/flags.ts'
+import { root } from '../../_build.ts'
+import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
+import { type Cli, corral, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
+
+usesCli()
+leavesNoProcess()
+
+describe('corral', () => {
+  test('--help names every command and every option, with its default', async () => {
+    const [top, help] = await Promise.all([corral(['--help']).exit, corral(['run', '--help']).exit])
+    expect({ code: top.code, stderr: top.stderr }).toEqual({ code: 0, stderr: '' })
+    expect(top.stdout).toContain('run')
+    expect({ code: help.code, stderr: help.stderr }).toEqual({ code: 0, stderr: '' })
+    const wanted = flags.flatMap(({ name, default: value = '' }) => [`--${name}`, value])
+    expect(wanted.filter((part) => !help.stdout.includes(part))).toEqual([])
+    expect(help.stdout).toContain('corral run [OPTIONS] -- <COMMAND> [ARGS…]')
+  })
+
+  test('leaves --help and --version behind "--" to the worker', async () => {
+    const exit = await corral(['run', '--port', '0', '--', process.execPath, '--version']).exit
+    expect(exit.code).toBe(1)
+    expect(exit.stderr).toContain(process.version)
+  })
+
+  test('--version prints the version of the package', async () => {
+    const { default: manifest } = (await import(`${root}package.json`, { with: { type: 'json' } })) as {
+      default: { version: string }
+    }
+    expect(await corral(['--version']).exit).toMatchObject({ code: 0, stdout: `${manifest.version}\n` })
+  })
+
+  test.each([
+    [[], 'A command is missing'],
+    [['serve'], 'Unknown command "serve"'],
+    [['run'], 'The command of the workers is missing'],
+    [['run', '--prot', '1', '--', 'node'], "Unknown option '--prot'"],
+    [['run', '--min', '3', '--max', '2', '--', 'node'], '--min: expected a number not above size.max, got 3'],
+    [['run', '--session', 'header:a b', '--', 'node'], '--session: expected'],
+  ])('%j exits 2 with one message and says where the help is', async (args, message) => {
+    const { code, stdout, stderr } = await corral(args).exit
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toContain(`corral: ${message}`)
+    expect(stderr.trimEnd().split('\n').at(-1)).toMatch(/^See corral (run )?--help$/)
+    expect(stderr).not.toContain('    at ')
+  })
+})
+
+describe('corral run', () => {
+  test('gives every session a process of its own and tells what happens, an object a line', async () => {
+    const cli = run('echo-server')
+    const url = await urlOf(cli)
+    const red = await getJson(url, 'red')
+    const blue = await getJson(url, 'blue')
+    const again = await getJson(url, 'red')
+    expect(again).toMatchObject({ pid: red['pid'], count: 2 })
+    expect(blue).toMatchObject({ count: 1 })
+    expect(blue['pid']).not.toBe(red['pid'])
+    process.kill(Number(red['pid']), 'SIGKILL')
+    const lost = await cli.line('session.lost', { sessionId: 'red' })
+    expect(lost).toMatchObject({ reason: 'crashed', signal: 'SIGKILL', error: { code: 'SESSION_LOST' } })
+    expect(await getJson(url, 'blue')).toMatchObject({ pid: blue['pid'], count: 2 })
+    expect(await getJson(url, 'red')).toMatchObject({ count: 1 })
+    cli.kill('SIGTERM')
+    const { code, stdout, stderr } = await cli.exit
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const lines = stdout.trimEnd().split('\n')
+    const types = lines.map((line) => (JSON.parse(line) as { type: string; time: string }).type)
+    expect(types[0]).toBe('pool.running')
+    expect(types.at(-1)).toBe('gateway.stopped')
+    expect(new Set(types)).toEqual(
+      new Set([
+        'pool.running',
+        'gateway.listening',
+        'session.started',
+        'session.lost',
+        'session.ended',
+        'worker.spawning',
+        'worker.ready',
+        'worker.crashed',
+        'worker.restarting',
+        'worker.draining',
+        'worker.dead',
+        'gateway.stopping',
+        'pool.draining',
+        'pool.stopped',
+        'gateway.stopped',
+      ]),
+    )
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('prints lines to read without --json', async () => {
+    const cli = corral(['run', '--port', '0', ...worker('echo-server')])
+    const [, url = ''] = /gateway listening on (\S+)/.exec(await cli.text('gateway listening on')) ?? []
+    await getJson(url, 'red')
+    expect(await cli.text('session "red" started')).toContain('session "red" started on w1')
+    cli.kill('SIGINT')
+    expect(await cli.text('SIGINT')).toContain('SIGINT: no new sessions, open connections get 5s')
+    expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  test('--verbose prints what the workers write', async () => {
+    const cli = run('echo-server', ['--verbose'])
+    const url = await urlOf(cli)
+    await getJson(`${url}print?line=hello`, 'red')
+    expect(await cli.line('worker.output', { line: 'hello' })).toMatchObject({ stream: 'stdout' })
+    await stop(cli)
+  })
+
+  test('finds the session where --session says, in order', async () => {
+    const cli = run('echo-server', ['--session', 'cookie:sid', '--session', 'query:sid', '--session', 'path'])
+    const url = await urlOf(cli)
+    const byCookie = await fetch(url, { headers: { cookie: 'sid=red' } })
+    const byQuery = await fetch(`${url}?sid=red`)
+    const byPath = await fetch(`${url}s/red/page`)
+    const worker = ((await byCookie.json()) as { pid: number }).pid
+    expect(await byQuery.json()).toMatchObject({ pid: worker, count: 2 })
+    expect(await byPath.json()).toMatchObject({ pid: worker, count: 3, url: '/page' })
+    expect((await fetch(url, { headers: { 'x-session-id': 'red' } })).status).toBe(400)
+    await stop(cli)
+  })
+
+  test('gives the workers --env and not its own environment', async () => {
+    const cli = run('echo-server', ['--env', 'COLOR=red', '--env', 'VITEST'])
+    const env = await getJson(`${await urlOf(cli)}env`, 'red')
+    expect(env).toMatchObject({ COLOR: 'red', VITEST: 'true' })
+    expect(env).not.toHaveProperty('NODE_ENV')
+    await stop(cli)
+  })
+
+  test.each([
+    ['off', [], false],
+    ['dirty', ['--reuse', 'dirty'], true],
+    ['reset', ['--reuse', 'reset', '--reset-path', '/reset'], true],
+  ])('--reuse %s decides whether the next session gets the same process', async (mode, options, same) => {
+    const cli = run('echo-server', ['--max', '1', '--ttl', '0', ...options])
+    const url = await urlOf(cli)
+    const red = await getJson(url, 'red')
+    await cli.line('session.ended', { sessionId: 'red' })
+    const blue = await getJson(url, 'blue')
+    expect(blue['pid'] === red['pid']).toBe(same)
+    expect(blue['count']).toBe(mode === 'dirty' ? 2 : 1)
+    await stop(cli)
+  })
+})
+
+describe('corral run fails with one message and status 1 when', () => {
+  test('the worker cannot start: its last words are in it', async () => {
+    const { code, stdout, stderr } = await corral(['run', '--port', '0', ...worker('exits-at-start')]).exit
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(/^corral: /)
+    expect(stderr).toContain('cannot start')
+    expect(stderr).not.toContain('    at ')
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('the worker is never ready', async () => {
+    const cli = run('never-ready', ['--start-timeout', '300ms'])
+    const { code, stdout } = await cli.exit
+    expect(code).toBe(1)
+    expect(JSON.parse(stdout)).toMatchObject({ type: 'error', error: { code: 'WORKER_START_TIMEOUT' } })
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('the command does not exist', async () => {
+    const { code, stderr } = await corral(['run', '--port', '0', '--', './no-such-command']).exit
+    expect(code).toBe(1)
+    expect(stderr).toContain('no-such-command')
+    expect(stderr).not.toContain('    at ')
+  })
+
+  test.each(['--port', '--admin'])('the port of %s is busy', async (flag) => {
+    const server = createServer()
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve)
+    })
+    const { port } = server.address() as AddressInfo
+    const free = flag === '--port' ? [] : ['--port', '0']
+    const { code, stdout, stderr } = await corral(['run', ...free, flag, String(port), ...worker('echo-server')]).exit
+    expect(code).toBe(1)
+    expect(stderr).toBe(`corral: Cannot listen on 127.0.0.1:${port} (${flag}): the port is in use\n`)
+    expect(stdout).not.toContain('listening')
+    expect(fixtureProcesses()).toEqual([])
+    server.close()
+  })
+
+  test('it has a fault of its own, and still leaves no process', async () => {
+    const fault = 'data:text/javascript,process.on("SIGUSR2",()=>{throw new Error("fault")})'
+    const cli = run('echo-server', [], ['--import', fault])
+    await getJson(await urlOf(cli), 'red')
+    cli.kill('SIGUSR2')
+    const { code, stdout } = await cli.exit
+    expect(code).toBe(1)
+    expect(stdout).toContain('"error":{"message":"fault"}')
+    expect(fixtureProcesses()).toEqual([])
+  })
+})
+
+/** Ends it, and checks that it ended as asked. */
+async function stop(cli: Cli): Promise<void> {
+  cli.kill('SIGTERM')
+  const { code, stderr } = await cli.exit
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect(fixtureProcesses()).toEqual([])
+}

@@ -1,0 +1,117 @@
+import { describe, expect, test } from 'vitest'
+import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
+import { type Cli, get, getJson, run, urlOf, usesCli } from './_cli.ts'
+
+usesCli()
+leavesNoProcess()
+
+describe('a signal', () => {
+  test('under load loses no response that has begun', async () => {
+    const cli = run('echo-server', ['--max', '4', '--grace', '1m', '--admin', '0'])
+    const url = await urlOf(cli)
+    const admin = String((await cli.line('admin.listening'))['url'])
+    expect((await fetch(`${admin}readyz`)).status).toBe(200)
+    const begun = await Promise.all(
+      Array.from({ length: 16 }, (_, i) => get(`${url}sse?count=25&every=20`, `session-${i % 4}`)),
+    )
+    cli.kill('SIGTERM')
+    await cli.line('gateway.stopping')
+    // The first byte of every response is here, and none has ended yet: the worker writes for half a second.
+    expect((await fetch(`${admin}readyz`)).status).toBe(503)
+    expect((await fetch(`${admin}healthz`)).status).toBe(200)
+    const refused = await getJson(url, 'late').then(
+      ({ code }) => code,
+      () => 'refused',
+    )
+    expect(['POOL_DRAINING', 'refused']).toContain(refused)
+    const bodies = await Promise.all(begun.map((response) => response.text()))
+    expect(bodies.filter((body) => !body.endsWith('data: 25\n\n: bye\n\n'))).toEqual([])
+    expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('cuts what is still open when the grace is over', async () => {
+    const cli = run('echo-server', ['--grace', '100ms'])
+    const endless = await get(`${await urlOf(cli)}sse`, 'red')
+    cli.kill('SIGTERM')
+    await expect(endless.text()).rejects.toThrow('terminated')
+    expect(await cli.exit).toMatchObject({ code: 0 })
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('a second time stops at once', async () => {
+    const cli = run('echo-server', ['--grace', '10m'])
+    const endless = await get(`${await urlOf(cli)}sse`, 'red')
+    cli.kill('SIGTERM')
+    await cli.line('gateway.stopping')
+    await killUntilExit(cli, 'SIGTERM')
+    await expect(endless.text()).rejects.toThrow('terminated')
+    expect(await cli.exit).toMatchObject({ code: 1 })
+    expect((await cli.exit).stdout).toContain('"type":"gateway.cutting"')
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('that a parent passes on a second time counts once', async () => {
+    const cli = run('echo-server', ['--grace', '1m'])
+    const begun = await get(`${await urlOf(cli)}sse?count=10&every=20`, 'red')
+    cli.kill('SIGINT')
+    await cli.line('gateway.stopping')
+    cli.kill('SIGINT')
+    expect(await begun.text()).toMatch(/: bye\n\n$/)
+    expect(await cli.exit).toMatchObject({ code: 0 })
+  })
+
+  test.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const)('%s leaves no process behind', async (signal) => {
+    const cli = run('forks-children', ['--health', 'tcp', '--grace', '0'])
+    await get(await urlOf(cli), 'red')
+    cli.kill(signal)
+    expect(await cli.exit).toMatchObject({ code: 0 })
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('while the workers start gives up and leaves no process', async () => {
+    const cli = run('never-ready', ['--admin', '0'])
+    const admin = String((await cli.line('admin.listening'))['url'])
+    expect((await fetch(`${admin}readyz`)).status).toBe(503)
+    expect((await fetch(`${admin}stats`)).status).toBe(503)
+    cli.kill('SIGTERM')
+    expect(await cli.exit).toMatchObject({ code: 0 })
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('is not needed when nobody reads the output any more', async () => {
+    const cli = run('echo-server')
+    const url = await urlOf(cli)
+    cli.child.stdout?.destroy()
+    // Has something to print now, and may end before it has answered.
+    await get(url, 'red').catch(() => {})
+    expect(await cli.exit).toMatchObject({ code: 0 })
+    expect(fixtureProcesses()).toEqual([])
+  })
+})
+
+describe('the admin listener', () => {
+  test('shows what the pool holds, and is out of reach for sessions', async () => {
+    const cli = run('echo-server', ['--admin', '127.0.0.1:0', '--max', '3'])
+    const url = await urlOf(cli)
+    const admin = String((await cli.line('admin.listening'))['url'])
+    await getJson(url, 'red')
+    const stats = await fetch(`${admin}stats`)
+    expect(await stats.json()).toMatchObject({
+      state: 'running',
+      size: { min: 1, max: 3, warm: 0 },
+      sessions: { active: 0, idle: 1 },
+      totals: { sessionsStarted: 1, sessionsLost: 0 },
+    })
+    expect((await fetch(`${admin}nothing`)).status).toBe(404)
+    expect(await getJson(`${url}stats`, 'red')).toMatchObject({ url: '/stats' })
+    cli.kill('SIGTERM')
+    expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+})
+
+/** Signals that follow the first within a moment are taken for its copies. */
+async function killUntilExit(cli: Cli, signal: NodeJS.Signals): Promise<void> {
+  const timer = setInterval(() => cli.kill(signal), 50)
+  await cli.exit.finally(() => clearInterval(timer))
+}
