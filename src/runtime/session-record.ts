@@ -34,7 +34,8 @@ export class SessionRecord implements Session {
   readonly #actor: { send(command: SessionCommand): void }
   readonly #observer: IdleObserver
   #controller: AbortController | undefined
-  #error: Error | undefined
+  #lost: SessionLostError | undefined
+  #endReason: SessionEndReason = 'released'
   #onEnd: (() => void)[] = []
 
   constructor(
@@ -58,7 +59,7 @@ export class SessionRecord implements Session {
       this.#controller = new AbortController()
       // All connections of the session share the signal: many listeners are no leak.
       setMaxListeners(0, this.#controller.signal)
-      if (this.phase === 'ended') this.#controller.abort(this.#error)
+      if (this.phase === 'ended') this.#controller.abort(this.#error())
     }
     return this.#controller.signal
   }
@@ -98,15 +99,19 @@ export class SessionRecord implements Session {
 
   /** Remembers why the session was lost, as the reason that its signal gives. */
   lose(error: SessionLostError): void {
-    this.#error = error
+    this.#lost = error
   }
 
   /** The session is over: aborts its signal and resolves {@link ended}. */
   settle(reason: SessionEndReason): void {
     this.phase = 'ended'
-    this.#error ??= new SessionEndedError(this.id, reason)
-    this.#controller?.abort(this.#error)
+    this.#endReason = reason
+    this.#controller?.abort(this.#error())
     for (const resolve of this.#onEnd.splice(0)) resolve()
+  }
+
+  #error(): Error {
+    return this.#lost ?? new SessionEndedError(this.id, this.#endReason)
   }
 }
 
