@@ -14,12 +14,12 @@ const GIVE_UP_AFTER = 10_000
  * @returns whether there was anybody to get it.
  */
 export function signalGroup(leader: number, signal: NodeJS.Signals | 0): boolean {
-  return send(process.platform === 'win32' ? leader : -leader, signal)
+  return send(leader, process.platform === 'win32' ? 'leader' : 'group', signal)
 }
 
 /** Sends `signal` to the leader alone. Only while it has not been reaped: its id may be somebody else's after that. */
 export function signalLeader(leader: number, signal: NodeJS.Signals): boolean {
-  return send(leader, signal)
+  return send(leader, 'leader', signal)
 }
 
 /**
@@ -48,11 +48,11 @@ async function livingMembers(leader: number): Promise<number[] | undefined> {
   return processes.filter(({ group, isZombie }) => group === leader && !isZombie).map(({ pid }) => pid)
 }
 
-function send(target: number, signal: NodeJS.Signals | 0): boolean {
-  // 0 is our own group, -1 everybody, 1 and its group the system's first process.
-  if (!Number.isSafeInteger(target) || Math.abs(target) <= 1) return false
+function send(leader: number, target: 'group' | 'leader', signal: NodeJS.Signals | 0): boolean {
+  // To the kernel 0 is our own group, -1 everybody, and 1 the process that all others hang on.
+  if (!Number.isSafeInteger(leader) || leader <= 1) return false
   try {
-    return process.kill(target, signal)
+    return process.kill(target === 'group' ? -leader : leader, signal)
   } catch (error) {
     // EPERM: there is somebody, and we may not. On macOS it also stands for a group of zombies.
     return (error as NodeJS.ErrnoException).code === 'EPERM' && process.platform !== 'darwin'

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { setImmediate as tick } from 'node:timers/promises'
 import type { WorkerAddress, WorkerExit, WorkerInstance } from '../backend.ts'
 import type { ReservedAddress } from './address.ts'
 import { atExit } from './at-exit.ts'
@@ -75,8 +76,9 @@ export class ProcessInstance implements WorkerInstance {
       this.#phase = 'ready'
     } catch (error) {
       if (this.#isRunning()) throw error
-      // Whoever waits for both hears of the exit first: it says whether another try may help.
       const exit = await this.exited
+      // Whoever waits for both is to hear of the exit first: it says whether another try may help.
+      await tick()
       throw new Error(this.#message ?? `The worker exited before it was ready (${describeExit(exit)})`, {
         cause: error,
       })
