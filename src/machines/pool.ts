@@ -164,6 +164,8 @@ export const poolMachine = setup({
     cannotLease: ({ context }) => context.idle.length === 0 && context.queue.size > 0,
     isQueueFull: ({ context }) => context.idle.length === 0 && context.queue.size >= context.policy.queueLimit,
     failsRepeatedly: ({ context }) => context.failures >= context.policy.breaker.failures,
+    /** A worker that comes back from a session is ready too, but proves nothing about starts. */
+    hasStarted: ({ event }) => event.type === 'worker.ready' && event.from === 'spawning',
     isProbe: ({ event }) => event.type === 'worker.crashed' && !event.served,
     hasSurplus: ({ context }) => planFor(context).surplus > 0,
     hasNoSurplus: ({ context }) => planFor(context).surplus === 0,
@@ -247,15 +249,25 @@ export const poolMachine = setup({
                 actions: { type: 'refuseWaiting', params: { code: 'START_FAILED' } },
               },
               after: { cooldown: 'halfOpen' },
-              on: { 'worker.ready': { target: 'closed', actions: 'closeBreaker' } },
+              on: {
+                'worker.ready': {
+                  guard: 'hasStarted',
+                  target: 'closed',
+                  actions: ['count', 'addIdle', 'relay', 'closeBreaker'],
+                },
+              },
             },
             halfOpen: {
               description: 'One start at a time, when there is need for one; its outcome decides.',
               entry: { type: 'announce', params: { type: 'pool.breakerHalfOpened' } },
               always: { guard: 'canProbe', actions: 'startWorker' },
               on: {
-                'worker.ready': { target: 'closed', actions: 'closeBreaker' },
-                'worker.crashed': { guard: 'isProbe', target: 'open' },
+                'worker.ready': {
+                  guard: 'hasStarted',
+                  target: 'closed',
+                  actions: ['count', 'addIdle', 'relay', 'closeBreaker'],
+                },
+                'worker.crashed': { guard: 'isProbe', target: 'open', actions: ['countFailure', 'relay'] },
               },
             },
           },
