@@ -1,0 +1,76 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { fromNodeUpgradeHandler } from 'crossws/adapters/node'
+import type { H3Event } from 'h3'
+import { H3, HTTPError, defineWebSocketHandler } from 'h3'
+import type { Core } from './core.ts'
+import { handle, handleUpgrade } from './entry.ts'
+import { parseTarget } from './target.ts'
+import { UpgradeClient } from './websocket.ts'
+
+/** Made of the same core as the raw handlers: h3 and crossws decide, the core moves the bytes. */
+export function createApp(core: Core): H3 {
+  const onUpgrade = defineWebSocketHandler((event) => {
+    const { req, upgrade } = nodeOf(event)
+    if (upgrade === undefined) throw new HTTPError({ status: 501, message: 'The gateway needs a Node server' })
+    // Before crossws gets to call the handler: it has no listener on the socket yet.
+    const client = new UpgradeClient(req, upgrade.socket, upgrade.head)
+    const base = baseOf(core, event, req)
+    return fromNodeUpgradeHandler(() => handleUpgrade(core, client, base))
+  })
+  // Whether a target is well formed is for the worker to say.
+  return new H3({ allowMalformedURL: true }).all('/**', (event) =>
+    nodeOf(event).upgrade === undefined ? takeOver(core, event) : onUpgrade(event),
+  )
+}
+
+interface NodeRuntime {
+  readonly req: IncomingMessage
+  readonly res?: ServerResponse | undefined
+  readonly upgrade?: { readonly socket: Socket; readonly head: Buffer } | undefined
+}
+
+/** What h3 takes for "the response has been sent". */
+const handled = Symbol.for('h3.handled')
+
+/** Answers on the raw response. Nothing may be thrown once it has begun: h3 would add its error to the body. */
+async function takeOver(core: Core, event: H3Event): Promise<symbol> {
+  const { req, res } = nodeOf(event)
+  if (res === undefined) throw new HTTPError({ status: 501, message: 'The gateway needs a Node server' })
+  const closed = new Promise<void>((resolve) => {
+    res.once('close', resolve)
+  })
+  handle(core, req, res, baseOf(core, event, req), false)
+  await closed
+  return handled
+}
+
+function nodeOf(event: H3Event): NodeRuntime {
+  const node = event.runtime?.node as NodeRuntime | undefined
+  if (node === undefined) throw new HTTPError({ status: 501, message: 'The gateway needs a Node server' })
+  return node
+}
+
+/**
+ * The path that the app is mounted under. h3 tells it in two ways: `mount` and `use` copy the app's route with the base before
+ * it, `withBase` and mounted fetch handlers take the base off `event.url`. The raw target knows of neither.
+ */
+function baseOf(core: Core, event: H3Event, req: IncomingMessage): string | undefined {
+  if (core.settings.base !== '') return core.settings.base
+  const target = parseTarget(req.url ?? '')
+  if (target === undefined) return undefined
+  const routed = segmentsOf((event.context.matchedRoute?.route ?? '/**').replace(/\/\*\*$/, ''))
+  const raw = new URL(`http://h${target.path}`).pathname
+  const seen = event.url.pathname
+  const all = segmentsOf(raw)
+  // Of `/base` all is taken off, and `/` is left.
+  const taken = seen === '/' && !raw.endsWith('/') ? all.length : all.length - segmentsOf(seen).length
+  return all
+    .slice(0, taken + routed.length)
+    .map((segment) => `/${segment}`)
+    .join('')
+}
+
+function segmentsOf(path: string): string[] {
+  return path.split('/').slice(1)
+}

@@ -1,0 +1,84 @@
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+
+/**
+ * The body of a client's request as undici takes it. undici destroys the stream that it is given, as soon as the worker has
+ * answered; destroying the request itself would take the client's connection along, or leave it out of step.
+ */
+export class RequestBody extends Readable {
+  readonly #req: IncomingMessage
+
+  constructor(req: IncomingMessage) {
+    super()
+    this.#req = req
+    req.on('data', this.#onData)
+    req.on('end', this.#onEnd)
+    req.pause()
+  }
+
+  override _read(): void {
+    this.#req.resume()
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    const req = this.#req
+    req.off('data', this.#onData)
+    req.off('end', this.#onEnd)
+    req.pause()
+    callback(error)
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (!this.push(chunk)) this.#req.pause()
+  }
+
+  readonly #onEnd = (): void => {
+    this.push(null)
+  }
+}
+
+/** Whether a request has a body (RFC 9112 §6.3). */
+export function hasBody(req: IncomingMessage): boolean {
+  const { headers } = req
+  if (headers['transfer-encoding'] !== undefined) return true
+  const length = headers['content-length']
+  return length !== undefined && Number(length) > 0
+}
+
+/**
+ * The whole body, when all of it is here already, as it is for small requests by the time that their session is known.
+ * A buffer saves a stream, and the head and body go out in one write.
+ */
+export function bufferedBody(req: IncomingMessage): Buffer | undefined {
+  if (!req.complete || req.readableLength > maxBuffered) return undefined
+  return (req.read() as Buffer | null) ?? Buffer.alloc(0)
+}
+
+const maxBuffered = 64 * 1024
+
+/**
+ * Reads and drops what is left of a request's body, so that the connection can carry the next request. A client that
+ * has much more to send loses the connection instead.
+ *
+ * @param done called once nothing is left, or the client has gone, or too much is left.
+ */
+export function discard(req: IncomingMessage, done?: () => void): void {
+  let left = maxDiscarded
+  if (req.readableEnded || req.destroyed) {
+    done?.()
+    return
+  }
+  req.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left < 0) {
+      done?.()
+      req.socket.destroySoon()
+      req.pause()
+    }
+  })
+  if (done !== undefined) req.on('close', done)
+  req.on('end', () => done?.())
+  req.resume()
+}
+
+const maxDiscarded = 1024 * 1024

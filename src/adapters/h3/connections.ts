@@ -1,0 +1,97 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+
+const kState = Symbol('corral.connection')
+
+interface Connection extends Socket {
+  /** The responses that are not over yet, and the latest one. */
+  [kState]?: { open: number; upgraded: boolean; last: ServerResponse | undefined }
+}
+
+/**
+ * The connections of one server, so that closing it neither waits for idle ones nor cuts busy ones. Node's own
+ * `closeIdleConnections`, which `server.close` calls, cuts responses whose last bytes wait for a slow client, and neither it nor
+ * `closeAllConnections` knows upgraded connections.
+ */
+export class Connections {
+  readonly #all = new Set<Connection>()
+  readonly #onIdle: (this: ServerResponse) => void
+  #closing = false
+  #cut: NodeJS.Timeout | undefined
+  #onEmpty: (() => void)[] = []
+
+  constructor(server: Server) {
+    const release = (socket: Connection) => this.#release(socket)
+    this.#onIdle = function onIdle() {
+      release(this.req.socket)
+    }
+    server.on('connection', (socket: Socket) => this.#add(socket))
+  }
+
+  /** Counts a response as open until it is over. */
+  begin(req: IncomingMessage, res: ServerResponse): void {
+    const state = (req.socket as Connection)[kState]
+    if (state === undefined) return
+    state.open++
+    state.last = res
+    res.on('close', this.#onIdle)
+    if (this.#closing) res.shouldKeepAlive = false
+  }
+
+  /** An upgraded connection counts as open until it is closed. */
+  upgraded(socket: Socket): void {
+    const state = (socket as Connection)[kState]
+    if (state !== undefined) state.upgraded = true
+  }
+
+  /**
+   * Closes every connection, idle ones at once, the others as they become idle, and after `grace` whatever is left. A later
+   * call can cut it short. Resolves once all are closed.
+   */
+  async close(grace: number): Promise<void> {
+    this.#closing = true
+    for (const socket of this.#all) {
+      const last = socket[kState]?.last
+      if (last?.headersSent === false) last.shouldKeepAlive = false
+      this.#closeIfIdle(socket)
+    }
+    if (this.#all.size === 0) return
+    clearTimeout(this.#cut)
+    this.#cut = setTimeout(() => this.#destroyAll(), grace)
+    await new Promise<void>((resolve) => {
+      this.#onEmpty.push(resolve)
+    })
+    clearTimeout(this.#cut)
+  }
+
+  #add(socket: Connection): void {
+    if (socket[kState] !== undefined) return
+    socket[kState] = { open: 0, upgraded: false, last: undefined }
+    // A client that vanished without a word is found out, so that its session can become idle.
+    socket.setKeepAlive(true, keepAliveDelay)
+    this.#all.add(socket)
+    socket.once('close', () => {
+      this.#all.delete(socket)
+      if (this.#all.size === 0) for (const resolve of this.#onEmpty.splice(0)) resolve()
+    })
+    if (this.#closing) socket.destroy()
+  }
+
+  #release(socket: Connection): void {
+    const state = socket[kState]
+    if (state === undefined) return
+    state.open--
+    if (this.#closing) this.#closeIfIdle(socket)
+  }
+
+  #closeIfIdle(socket: Connection): void {
+    const state = socket[kState]
+    if (state !== undefined && state.open === 0 && !state.upgraded) socket.destroySoon()
+  }
+
+  #destroyAll(): void {
+    for (const socket of this.#all) socket.destroy()
+  }
+}
+
+const keepAliveDelay = 60_000

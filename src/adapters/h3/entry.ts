@@ -1,0 +1,75 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Core } from './core.ts'
+import { forward, refuse } from './http.ts'
+import { Refusal } from './problem.ts'
+import type { SessionRequest } from './session-id.ts'
+import { parseTarget, stripBase } from './target.ts'
+import type { UpgradeClient } from './websocket.ts'
+import { assertHandshake, forwardUpgrade } from './websocket.ts'
+
+/** Takes a request that lies under `base`. `undefined`: it lies outside. */
+export function handle(
+  core: Core,
+  req: IncomingMessage,
+  res: ServerResponse,
+  base: string | undefined,
+  mustContinue: boolean,
+): void {
+  try {
+    if (req.url === '*' && req.method === 'OPTIONS') {
+      answerPing(res)
+      return
+    }
+    const target = readTarget(req, base)
+    const session = core.readSession(req, target.path)
+    const start = (found: SessionRequest) => {
+      // The client may have left while an asynchronous source was asked.
+      if (!res.destroyed) forward(core, req, res, { ...locate(found, target), mustContinue })
+    }
+    if (session instanceof Promise) session.then(start).catch((error: unknown) => refuse(core, req, res, error))
+    else start(session)
+  } catch (error) {
+    refuse(core, req, res, error)
+  }
+}
+
+/** Takes an upgrade that lies under `base`. */
+export async function handleUpgrade(core: Core, client: UpgradeClient, base: string | undefined): Promise<void> {
+  try {
+    assertHandshake(client.req)
+    const target = readTarget(client.req, base)
+    const found = await core.readSession(client.req, target.path)
+    await forwardUpgrade(core, client, { ...locate(found, target), mustContinue: false })
+  } catch (error) {
+    client.refuse(core, error)
+  }
+}
+
+interface BasedTarget {
+  readonly path: string
+  readonly base: string
+  readonly authority: string | undefined
+}
+
+function readTarget(req: IncomingMessage, base: string | undefined): BasedTarget {
+  const target = parseTarget(req.url ?? '')
+  if (target === undefined || base === undefined) throw new Refusal('REQUEST_INVALID')
+  const stripped = stripBase(target.path, base)
+  if (stripped === undefined) throw new Refusal('REQUEST_INVALID')
+  return { ...stripped, authority: target.authority }
+}
+
+function locate(session: SessionRequest, target: BasedTarget) {
+  return {
+    sessionId: session.id,
+    target: session.target,
+    prefix: target.base + session.prefix,
+    authority: target.authority,
+  }
+}
+
+/** RFC 9110 §9.3.7: `OPTIONS *` asks the server as a whole whether it is there, and names no session. */
+function answerPing(res: ServerResponse): void {
+  res.writeHead(204)
+  res.end()
+}

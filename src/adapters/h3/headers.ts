@@ -1,0 +1,330 @@
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { Refusal } from './problem.ts'
+
+/** How request headers are rewritten. */
+export interface HeaderPolicy {
+  readonly host: 'rewrite' | 'keep'
+  readonly trustForwarded: boolean
+  readonly via: string | false
+}
+
+/** What the headers of one forwarded request depend on besides its own. */
+export interface HeaderContext {
+  /** Host and port of an absolute-form target. */
+  readonly authority: string | undefined
+  /** Path that was cut off the target. */
+  readonly prefix: string
+  /** The worker's own host and port. */
+  readonly workerHost: string
+}
+
+const keep = 0
+const drop = 1
+const host = 2
+const connection = 3
+const te = 4
+const forwarded = 5
+
+/**
+ * RFC 9110 §7.6.1: these concern one connection only and end with it, besides every field that `Connection` lists.
+ * `Proxy-Authorization` is for a proxy, not for what lies behind it (RFC 9110 §11.7.2). `Expect` is answered by the
+ * gateway (RFC 9110 §10.1.1). Trailers of requests are discarded, which §6.5.1 allows, and so is their announcement.
+ */
+const requestFields: ReadonlyMap<string, number> = new Map([
+  ['connection', connection],
+  ['keep-alive', drop],
+  ['proxy-connection', drop],
+  ['proxy-authorization', drop],
+  ['transfer-encoding', drop],
+  ['upgrade', drop],
+  ['trailer', drop],
+  ['expect', drop],
+  ['http2-settings', drop],
+  ['te', te],
+  ['host', host],
+  ['forwarded', forwarded],
+  ['x-real-ip', forwarded],
+])
+
+/**
+ * The header fields to send to the worker, names and values in turn: as the client sent them, in its order and
+ * spelling, without those of the client's connection, and with `Host`, `X-Forwarded-*` and `Forwarded` by the policy.
+ *
+ * @throws `REQUEST_INVALID` when there is more than one `Host` (RFC 9112 §3.2).
+ */
+export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, context: HeaderContext): string[] {
+  const raw = req.rawHeaders
+  const headers: string[] = []
+  const listed = connectionOptions(raw)
+  const trusted: Trusted | undefined = policy.trustForwarded ? {} : undefined
+  let clientHost: string | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    const value = raw[i + 1] as string
+    const field = fieldOf(name)
+    if (field === keep) {
+      if (listed === undefined || !listed.includes(name.toLowerCase())) headers.push(name, value)
+    } else if (field === host) {
+      if (clientHost !== undefined) throw new Refusal('REQUEST_INVALID')
+      clientHost = value
+    } else if (field === te) {
+      // Trailers of responses are passed on, so that a worker may send them to whoever asked for them.
+      if (/(?:^|,)\s*trailers\s*(?:[,;]|$)/i.test(value)) headers.push('TE', 'trailers')
+    } else if (field === forwarded && trusted !== undefined) {
+      addTrusted(trusted, headers, name, value)
+    }
+  }
+  clientHost = context.authority ?? clientHost
+  headers.push('Host', policy.host === 'keep' && clientHost ? clientHost : context.workerHost)
+  pushForwarded(headers, peerOf(req.socket, clientHost), context.prefix, trusted)
+  // RFC 9110 §7.6.3
+  if (policy.via !== false) headers.push('Via', `${req.httpVersion} ${policy.via}`)
+  return headers
+}
+
+/** The head of a worker's response as it goes to the client. */
+export interface ResponseHead {
+  readonly headers: string[]
+  /** `Content-Length`; -1 when there is none. */
+  readonly length: number
+  /** Whether the end of the connection is the only end of the body (RFC 9112 §6.3, rule 8). */
+  readonly closeDelimited: boolean
+}
+
+const responseFields: ReadonlyMap<string, number> = new Map([
+  ['connection', connection],
+  ['keep-alive', drop],
+  ['proxy-connection', drop],
+  ['proxy-authenticate', drop],
+  ['transfer-encoding', te],
+  ['upgrade', drop],
+  ['te', drop],
+])
+
+/**
+ * The header fields to send to the client, names and values in turn, as the worker sent them, without those of the
+ * worker's connection.
+ *
+ * @param raw names and values in turn: latin1 bytes.
+ * @param chunked whether the client may get a chunked body, the only one that trailers fit in.
+ * @param location rewrites a `Location` that names the worker.
+ * @throws `UPSTREAM_FAILED` on a transfer coding besides `chunked`, which nobody asked for and nobody could undo.
+ */
+export function responseHead(
+  raw: readonly Buffer[],
+  status: number,
+  chunked: boolean,
+  location: (value: string) => string,
+): ResponseHead {
+  const headers: string[] = []
+  const listed = connectionOptionsOf(raw)
+  let length = -1
+  let closeDelimited = true
+  let trailer: string | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = latin1(raw[i] as Buffer)
+    const value = latin1(raw[i + 1] as Buffer)
+    const lower = name.toLowerCase()
+    const field = responseFields.get(lower)
+    if (field === te) {
+      if (value.toLowerCase() !== 'chunked') throw new Refusal('UPSTREAM_FAILED')
+      closeDelimited = false
+    } else if (field !== undefined || listed?.includes(lower)) {
+      continue
+    } else if (lower === 'content-length') {
+      length = Number(value)
+      closeDelimited = false
+      // RFC 9110 §8.6: never with 204.
+      if (status !== 204) headers.push(name, value)
+    } else if (lower === 'trailer') {
+      trailer = trailer === undefined ? value : `${trailer}, ${value}`
+    } else if (lower === 'location' || lower === 'content-location') {
+      headers.push(name, location(value))
+    } else {
+      headers.push(name, value)
+    }
+  }
+  if (trailer !== undefined && chunked && length === -1) headers.push('Trailer', trailer)
+  return { headers, length, closeDelimited }
+}
+
+/** Fields that must not appear in trailers: framing, routing and what belongs to a connection (RFC 9110 §6.5.1). */
+const notInTrailers = new Set([
+  ...requestFields.keys(),
+  'content-length',
+  'content-encoding',
+  'content-type',
+  'content-range',
+  'set-cookie',
+])
+
+/** The trailers of a worker's response as name and value pairs. */
+export function responseTrailers(raw: readonly (Buffer | string)[]): [string, string][] {
+  const trailers: [string, string][] = []
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = latin1(raw[i] as Buffer | string)
+    if (!notInTrailers.has(name.toLowerCase())) trailers.push([name, latin1(raw[i + 1] as Buffer | string)])
+  }
+  return trailers
+}
+
+/** Header fields of an upgrade's response, names and values in turn, without those of the worker's connection. */
+export function endToEnd(raw: readonly string[]): string[] {
+  const listed = connectionOptions(raw)
+  const headers: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const lower = (raw[i] as string).toLowerCase()
+    if (responseFields.has(lower) || lower === 'trailer' || listed?.includes(lower)) continue
+    headers.push(raw[i] as string, raw[i + 1] as string)
+  }
+  return headers
+}
+
+export function latin1(bytes: Buffer | string): string {
+  return typeof bytes === 'string' ? bytes : bytes.toString('latin1')
+}
+
+/** What the worker is told about one client connection: made once per connection and host, as it costs more than the rest. */
+interface Peer {
+  readonly host: string | undefined
+  readonly address: string | undefined
+  readonly proto: 'http' | 'https'
+  readonly port: string | undefined
+  /** One element of `Forwarded` (RFC 7239 §4). */
+  readonly element: string
+}
+
+const kPeer = Symbol('corral.peer')
+
+function peerOf(socket: Socket & { [kPeer]?: Peer; encrypted?: boolean }, host: string | undefined): Peer {
+  const known = socket[kPeer]
+  if (known !== undefined && known.host === host) return known
+  const { remoteAddress } = socket
+  // An IPv4 client of a dual-stack listener.
+  const address = remoteAddress?.startsWith('::ffff:') ? remoteAddress.slice(7) : remoteAddress
+  const proto = socket.encrypted === true ? 'https' : 'http'
+  let element = `for=${forwardedNode(address)}`
+  if (host !== undefined) element += `;host=${quoteIfNeeded(host)}`
+  element += `;proto=${proto}`
+  const peer: Peer = { host, address, proto, port: socket.localPort?.toString(), element }
+  socket[kPeer] = peer
+  return peer
+}
+
+/** What a trusted proxy in front said. */
+interface Trusted {
+  for?: string
+  proto?: string
+  host?: string
+  port?: string
+  prefix?: string
+  forwarded?: string
+}
+
+function addTrusted(trusted: Trusted, headers: string[], name: string, value: string): void {
+  const lower = name.toLowerCase()
+  const key = lower === 'forwarded' ? lower : lower.slice('x-forwarded-'.length)
+  if (lower.startsWith('x-forwarded-') || lower === 'forwarded') {
+    if (key === 'for' || key === 'forwarded') {
+      const before = trusted[key]
+      trusted[key] = before === undefined ? value : `${before}, ${value}`
+      return
+    }
+    if (key === 'proto' || key === 'host' || key === 'port' || key === 'prefix') {
+      trusted[key] ??= value
+      return
+    }
+  }
+  headers.push(name, value)
+}
+
+function pushForwarded(headers: string[], peer: Peer, prefix: string, trusted: Trusted = {}): void {
+  const address = trusted.for === undefined ? peer.address : `${trusted.for}, ${peer.address ?? 'unknown'}`
+  if (address !== undefined) headers.push('X-Forwarded-For', address)
+  headers.push('X-Forwarded-Proto', trusted.proto ?? peer.proto)
+  const host = trusted.host ?? peer.host
+  if (host !== undefined) headers.push('X-Forwarded-Host', host)
+  const port = trusted.port ?? peer.port
+  if (port !== undefined) headers.push('X-Forwarded-Port', port)
+  const path = (trusted.prefix ?? '') + prefix
+  if (path !== '') headers.push('X-Forwarded-Prefix', path)
+  headers.push('Forwarded', trusted.forwarded === undefined ? peer.element : `${trusted.forwarded}, ${peer.element}`)
+}
+
+/** RFC 7239 §6: IPv6 in brackets and quotes, `unknown` where there is no address. */
+function forwardedNode(address: string | undefined): string {
+  if (address === undefined) return 'unknown'
+  return address.includes(':') ? `"[${address}]"` : address
+}
+
+/** RFC 7239 §4: a value is a token or a quoted string. */
+function quoteIfNeeded(value: string): string {
+  return /^[\w!#$%&'*+.^`|~-]+$/.test(value) ? value : `"${value.replace(/["\\]/g, String.raw`\$&`)}"`
+}
+
+/** Only names that can be special are lowercased: most begin with another letter. */
+function fieldOf(name: string): number {
+  switch (name.charCodeAt(0) | 0x20) {
+    case 0x63: // c
+    case 0x65: // e
+    case 0x66: // f
+    case 0x68: // h
+    case 0x6b: // k
+    case 0x70: // p
+    case 0x74: // t
+    case 0x75: // u
+      return requestFields.get(name.toLowerCase()) ?? keep
+    case 0x78: {
+      const lower = name.toLowerCase()
+      return lower.startsWith('x-forwarded-') ? forwarded : (requestFields.get(lower) ?? keep)
+    }
+    default:
+      return keep
+  }
+}
+
+/** The fields that `Connection` lists; `undefined` when it lists none that could be a field. */
+function connectionOptions(raw: readonly string[]): string[] | undefined {
+  let listed: string[] | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    if (name.length === 10 && name.toLowerCase() === 'connection') listed = addOptions(listed, raw[i + 1] as string)
+  }
+  return listed
+}
+
+function connectionOptionsOf(raw: readonly Buffer[]): string[] | undefined {
+  let listed: string[] | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as Buffer
+    if (name.length === 10 && latin1(name).toLowerCase() === 'connection') {
+      listed = addOptions(listed, latin1(raw[i + 1] as Buffer))
+    }
+  }
+  return listed
+}
+
+/**
+ * A `Connection` that lists an end-to-end field asks the proxy to drop it. For the fields below that would change what the
+ * message means, so that such a request is not honoured: RFC 9110 §7.6.1 forbids to list them.
+ */
+const neverDropped = new Set([
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'host',
+  'cache-control',
+  'authorization',
+  'cookie',
+])
+
+function addOptions(listed: string[] | undefined, value: string): string[] | undefined {
+  const lower = value.toLowerCase()
+  if (lower === 'keep-alive' || lower === 'close' || lower === 'upgrade') return listed
+  for (const option of lower.split(',')) {
+    const name = option.trim()
+    if (name !== '' && !neverDropped.has(name)) (listed ??= []).push(name)
+  }
+  return listed
+}

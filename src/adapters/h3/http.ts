@@ -1,0 +1,375 @@
+import { STATUS_CODES } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import type { Lease } from '../../index.ts'
+import { RequestBody, bufferedBody, discard, hasBody } from './body.ts'
+import type { Core } from './core.ts'
+import { latin1, requestHeaders, responseHead, responseTrailers } from './headers.ts'
+import { sendProblem } from './problem.ts'
+import { rewriteLocation } from './target.ts'
+import type { Upstream } from './upstream.ts'
+import { judge } from './verdict.ts'
+
+/** What is to be forwarded: the request of a session, its target taken apart. */
+export interface Forward {
+  readonly sessionId: string
+  /** The target that the worker sees. */
+  readonly target: string
+  /** What was cut off the target. */
+  readonly prefix: string
+  /** Host and port of an absolute-form target. */
+  readonly authority: string | undefined
+  /** Whether the client waits for a `100 Continue` that is ours to send. */
+  readonly mustContinue: boolean
+}
+
+type Phase =
+  /** Waits for a lease. */
+  | 'acquiring'
+  /** Sent to the worker; the client has got nothing yet. */
+  | 'requested'
+  /** The head has gone to the client. */
+  | 'streaming'
+  /** A close-delimited body has ended; the worker is asked whether it still lives. */
+  | 'verifying'
+  /** All of the response, or a problem, is handed to the client's connection. */
+  | 'ended'
+  /** The client's response is over, sent or not. The lease is released. */
+  | 'closed'
+
+const kExchange = Symbol('corral.exchange')
+
+type Response = ServerResponse & { [kExchange]?: Exchange }
+
+/** Forwards a request and answers it. Whatever becomes of it, the response is ended or destroyed and the lease released. */
+export function forward(core: Core, req: IncomingMessage, res: ServerResponse, request: Forward): void {
+  const exchange = new Exchange(core, req, res, request)
+  ;(res as Response)[kExchange] = exchange
+  res.on('close', onClose)
+  // Behind another response of a pipelining client. When that client leaves, Node closes only the response in front.
+  if (res.socket === null) {
+    const { socket } = req
+    const gone = () => exchange.closed()
+    socket.once('close', gone)
+    res.once('close', () => socket.off('close', gone))
+  }
+  void exchange.run()
+}
+
+/**
+ * One request, and undici's handler for it. It is its raw, older kind of handler: that one gets header fields as bytes, in
+ * the worker's order, spelling and number, and allocates nothing in between.
+ */
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #core: Core
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  readonly #request: Forward
+  #phase: Phase = 'acquiring'
+  #lease: Lease | undefined
+  #upstream: Upstream | undefined
+  #waiting: AbortController | undefined
+  #body: RequestBody | undefined
+  #headers: string[] = []
+  #abort: ((error?: Error) => void) | undefined
+  #resume: (() => void) | undefined
+  #length = -1
+  #closeDelimited = false
+  /** Whether the worker has sent a byte of a response. */
+  #answered = false
+  #retried = false
+  #listensToDrain = false
+  #wrote = false
+
+  constructor(core: Core, req: IncomingMessage, res: ServerResponse, request: Forward) {
+    this.#core = core
+    this.#req = req
+    this.#res = res
+    this.#request = request
+  }
+
+  async run(): Promise<void> {
+    const { pool, upstreams } = this.#core
+    const { sessionId } = this.#request
+    try {
+      let lease: Lease
+      if (upstreams.has(sessionId)) {
+        lease = await pool.acquire(sessionId)
+      } else {
+        this.#waiting = new AbortController()
+        lease = await pool.acquire(sessionId, { signal: this.#waiting.signal })
+        this.#waiting = undefined
+      }
+      if (this.#is('closed')) {
+        lease.release()
+        return
+      }
+      this.#lease = lease
+      this.#upstream = upstreams.of(lease)
+      this.#headers = requestHeaders(this.#req, this.#core.settings, {
+        authority: this.#request.authority,
+        prefix: this.#request.prefix,
+        workerHost: this.#upstream.host,
+      })
+      if (this.#request.mustContinue) this.#res.writeContinue()
+      this.#phase = 'requested'
+      this.#dispatch(hasBody(this.#req) ? (bufferedBody(this.#req) ?? this.#stream()) : null)
+    } catch (error) {
+      this.#refuse(error)
+    }
+  }
+
+  /** The client's response is over: sent in full, or the client has left. */
+  closed(): void {
+    const phase = this.#phase
+    if (phase === 'closed') return
+    this.#phase = 'closed'
+    this.#waiting?.abort()
+    if (phase !== 'ended') this.#abort?.()
+    this.#body?.destroy()
+    this.#lease?.release()
+  }
+
+  drained(): void {
+    this.#resume?.()
+  }
+
+  onConnect(abort: (error?: Error) => void): void {
+    this.#abort = abort
+    if (this.#is('closed')) abort()
+  }
+
+  onResponseStarted(): void {
+    this.#answered = true
+  }
+
+  onBodySent(): void {
+    this.#lease?.touch()
+  }
+
+  onHeaders(status: number, raw: Buffer[], resume: () => void, reason: string): boolean {
+    const req = this.#req
+    const res = this.#res
+    if (status < 200) {
+      relayInformation(req, res, status, raw)
+      return true
+    }
+    const hasContent = req.method !== 'HEAD' && status !== 204 && status !== 304
+    const chunked = hasContent && req.httpVersionMajor === 1 && req.httpVersionMinor === 1
+    const head = responseHead(raw, status, chunked, (location) =>
+      rewriteLocation(location, (this.#upstream as Upstream).host, this.#request.prefix),
+    )
+    this.#resume = resume
+    this.#length = head.length
+    this.#closeDelimited = hasContent && head.closeDelimited
+    writeHead(res, status, reason, head.headers)
+    this.#phase = 'streaming'
+    // The head waits for what undici has parsed already, to go out with it, and no longer: an event stream may be
+    // silent for minutes after its head.
+    if (hasContent) process.nextTick(flush, this)
+    return true
+  }
+
+  onData(chunk: Buffer): boolean {
+    this.#lease?.touch()
+    this.#wrote = true
+    const res = this.#res
+    // All of the body in one piece: one write, together with the head.
+    if (chunk.length === this.#length) {
+      this.#end(chunk)
+      return true
+    }
+    if (res.write(chunk)) return true
+    if (!this.#listensToDrain) {
+      this.#listensToDrain = true
+      res.on('drain', onDrain)
+    }
+    return false
+  }
+
+  onComplete(trailers: (Buffer | string)[] | null): void {
+    if (!this.#is('streaming')) return
+    if (this.#closeDelimited) {
+      void this.#verify()
+      return
+    }
+    if (trailers !== null && trailers.length > 0) this.#res.addTrailers(responseTrailers(trailers))
+    this.#end()
+  }
+
+  onError(error: Error): void {
+    if (this.#is('requested')) void this.#failed(error)
+    else if (this.#is('streaming')) this.#cut(error)
+  }
+
+  flush(): void {
+    if (!this.#wrote && this.#is('streaming')) this.#res.flushHeaders()
+  }
+
+  #dispatch(body: Buffer | Readable | null): void {
+    const { method } = this.#req
+    const upstream = this.#upstream as Upstream
+    upstream.dispatcher.dispatch(
+      { path: this.#request.target, method: method as Dispatcher.HttpMethod, headers: this.#headers, body },
+      this,
+    )
+  }
+
+  #stream(): RequestBody {
+    this.#body = new RequestBody(this.#req)
+    return this.#body
+  }
+
+  /**
+   * The request failed before a response. When the worker has not answered with a single byte, it may have closed a
+   * keep-alive connection just as the request was on its way: RFC 9110 §9.2.2 lets a proxy repeat idempotent requests.
+   */
+  async #failed(error: Error): Promise<void> {
+    if (!this.#retried && !this.#answered && isRepeatable(this.#req) && isConnectionLoss(error)) {
+      this.#retried = true
+      this.#abort = undefined
+      // undici is in the middle of taking the lost connection apart.
+      queueMicrotask(() => {
+        if (this.#is('requested')) this.#dispatch(null)
+      })
+      return
+    }
+    const refusal = await judge(error, this.#upstream as Upstream)
+    if (this.#is('requested')) this.#refuse(refusal)
+  }
+
+  /**
+   * A body that ends with its connection looks the same whether the worker finished or died: the worker must be alive for
+   * it to count as finished.
+   */
+  async #verify(): Promise<void> {
+    const upstream = this.#upstream as Upstream
+    this.#phase = 'verifying'
+    if (upstream.resetting) {
+      this.#cut(new Error('The worker reset the connection'))
+      return
+    }
+    const alive = await upstream.isAlive()
+    if (!this.#is('verifying')) return
+    if (alive) this.#end()
+    else this.#cut(upstream.session.signal.reason ?? new Error('The worker died within a response'))
+  }
+
+  #end(chunk?: Buffer): void {
+    this.#phase = 'ended'
+    this.#res.end(chunk)
+    // The worker answered without reading all of the request.
+    if (!this.#req.complete) {
+      this.#body?.destroy()
+      discard(this.#req)
+    }
+  }
+
+  /** Answers with a problem; only while the client has got nothing yet. */
+  #refuse(error: unknown): void {
+    if (this.#is('closed')) return
+    this.#phase = 'ended'
+    this.#body?.destroy()
+    refuse(this.#core, this.#req, this.#res, error, this.#request.sessionId)
+  }
+
+  /** Cuts the connection: the client must not take what it has for a whole response. */
+  #cut(cause: unknown): void {
+    this.#phase = 'ended'
+    const res = this.#res
+    this.#core.report(this.#req, cause, { sessionId: this.#request.sessionId, cut: true })
+    // A body that is delimited by the close would look complete: only a reset tells (RFC 9112 §8).
+    if (!res.chunkedEncoding && this.#length === -1) res.socket?.resetAndDestroy()
+    res.destroy()
+  }
+
+  /** A method, for the phase changes in callbacks where the compiler cannot see it. */
+  #is(phase: Phase): boolean {
+    return this.#phase === phase
+  }
+}
+
+/** Answers a request with a problem and leaves its connection in step, or closed. */
+export function refuse(
+  core: Core,
+  req: IncomingMessage,
+  res: ServerResponse,
+  error: unknown,
+  sessionId?: string,
+): void {
+  const refusal = core.report(req, error, { sessionId, cut: res.headersSent })
+  if (res.headersSent) {
+    res.destroy()
+    return
+  }
+  if (res.destroyed) return
+  sendProblem(res, refusal, core.settings.retryAfter)
+  if (!req.complete) discard(req)
+}
+
+function onClose(this: Response): void {
+  this[kExchange]?.closed()
+}
+
+function onDrain(this: Response): void {
+  this[kExchange]?.drained()
+}
+
+function flush(exchange: Exchange): void {
+  exchange.flush()
+}
+
+function writeHead(res: ServerResponse, status: number, reason: string, headers: string[]): void {
+  const phrase = isReasonPhrase(reason) ? reason : (STATUS_CODES[status] ?? '')
+  if (res.getHeaderNames().length === 0) {
+    res.writeHead(status, phrase, headers)
+    return
+  }
+  // Something in front has staged headers of its own. Node then merges an array by overwriting, which would lose all but one
+  // `Set-Cookie`.
+  const seen = new Set<string>()
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    const lower = name.toLowerCase()
+    if (seen.has(lower)) res.appendHeader(name, headers[i + 1] as string)
+    else res.setHeader(name, headers[i + 1] as string)
+    seen.add(lower)
+  }
+  res.writeHead(status, phrase)
+}
+
+/** RFC 9110 §15.2: a proxy forwards 1xx responses, but not to a client that is older than they are. */
+function relayInformation(req: IncomingMessage, res: ServerResponse, status: number, raw: readonly Buffer[]): void {
+  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
+  if (status === 102) res.writeProcessing()
+  if (status !== 103) return
+  const hints: Record<string, string | string[]> = {}
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = latin1(raw[i] as Buffer).toLowerCase()
+    const value = latin1(raw[i + 1] as Buffer)
+    const known = hints[name]
+    hints[name] = known === undefined ? value : [known, value].flat()
+  }
+  try {
+    res.writeEarlyHints(hints)
+  } catch {
+    // Node refuses a `Link` that it cannot read. A hint may be left out.
+  }
+}
+
+/** RFC 9110 §9.2.2, and the body is not there any more to be sent again. */
+function isRepeatable(req: IncomingMessage): boolean {
+  return repeatable.has(req.method ?? '') && !hasBody(req)
+}
+
+const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+
+function isConnectionLoss(error: Error & { code?: unknown }): boolean {
+  return error.code === 'UND_ERR_SOCKET' || error.code === 'ECONNRESET' || error.code === 'EPIPE'
+}
+
+/** RFC 9112 §4; undici reads the phrase as UTF-8, which may leave characters that no header can carry. */
+function isReasonPhrase(reason: string): boolean {
+  return /^[\t\x20-\x7e\x80-\xff]*$/.test(reason)
+}

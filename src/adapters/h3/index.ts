@@ -1,0 +1,8 @@
+export { createGateway } from './gateway.ts'
+export type { Gateway } from './gateway.ts'
+export type { CloseOptions, GatewayListener } from './listen.ts'
+export type { GatewayOptions, ListenOptions, UpstreamTimeouts } from './options.ts'
+export { problems } from './problem.ts'
+export type { GatewayFailure, Problem, ProblemCode } from './problem.ts'
+export { fromCookie, fromHeader, fromPath, fromQuery } from './session-id.ts'
+export type { SessionIdMatch, SessionIdResult, SessionIdSource } from './session-id.ts'

@@ -1,0 +1,120 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { Server as NetServer, createServer } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { promisify } from 'node:util'
+import { listen as listhen } from 'listhen'
+import { Connections } from './connections.ts'
+import { readGrace } from './options.ts'
+
+/** A listening gateway. */
+export interface GatewayListener extends AsyncDisposable {
+  /** Such as `http://127.0.0.1:8080`, without a slash at the end. */
+  readonly url: string
+  readonly port: number
+  readonly server: Server
+  /**
+   * Stops accepting connections, closes idle ones at once, and the others when their responses are over or, at the latest,
+   * when the grace is. Upgraded connections have the same grace. Resolves once all are closed. A later
+   * call with a shorter grace cuts the first one short.
+   */
+  close(options?: CloseOptions): Promise<void>
+}
+
+export interface CloseOptions {
+  /** Time that responses and upgraded connections get to finish, in milliseconds. `0` cuts them now. @default 10_000 */
+  readonly grace?: number | undefined
+}
+
+interface Handlers {
+  handler(req: IncomingMessage, res: ServerResponse): void
+  checkContinue(req: IncomingMessage, res: ServerResponse): void
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
+}
+
+export async function listen(
+  handlers: Handlers,
+  { port, hostname }: { port: number; hostname: string },
+): Promise<GatewayListener> {
+  await assertFree(port, hostname)
+  const { server: listening } = await listhen(() => {}, {
+    port: port === 0 ? { port, random: true } : port,
+    hostname,
+    // A busy port is an error, not a reason to take another one.
+    isProd: true,
+    // Nothing is printed, opened or copied.
+    isTest: true,
+    showURL: false,
+    // Else it exits on a signal, before anyone could clean up.
+    autoClose: false,
+  })
+  const server = listening as Server
+  const bound = (server.address() as AddressInfo).port
+  if (port !== 0 && bound !== port) {
+    server.close()
+    throw portError('EADDRNOTAVAIL', `Port ${port} cannot be listened on: browsers refuse it, and so does listhen`)
+  }
+  const connections = new Connections(server)
+  // listhen's bookkeeping for a close of its own goes with its listener; it would cost every request.
+  server.removeAllListeners('request')
+  server.on('request', (req, res) => {
+    connections.begin(req, res)
+    handlers.handler(req, res)
+  })
+  server.on('checkContinue', (req, res) => {
+    connections.begin(req, res)
+    handlers.checkContinue(req, res)
+  })
+  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+    connections.upgraded(socket as Socket)
+    void handlers.upgrade(req, socket, head)
+  })
+  let stopped: Promise<void> | undefined
+  const close = async (options: CloseOptions = {}) => {
+    const grace = readGrace(options, 10_000)
+    stopped ??= stop(server)
+    await connections.close(grace)
+    await stopped
+  }
+  return {
+    url: `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${bound}`,
+    port: bound,
+    server,
+    close,
+    [Symbol.asyncDispose]: () => close(),
+  }
+}
+
+/** Accepts nothing more; resolves when the last connection is closed. */
+async function stop(server: Server): Promise<void> {
+  // Not `server.close` of HTTP, which closes connections by its own rules.
+  await promisify(NetServer.prototype.close.bind(server) as typeof server.close)()
+  // Nothing is left of the server but a timer.
+  server.close(() => {})
+}
+
+/** listhen tells that a port cannot be had, but not why; and what it cannot tell in advance, it throws at the process. */
+async function assertFree(port: number, hostname: string): Promise<void> {
+  const probe = createServer()
+  try {
+    await new Promise<void>((resolve, reject) => {
+      probe.once('error', reject)
+      probe.listen({ port, host: hostname, exclusive: true }, resolve)
+    })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw portError(code, `Cannot listen on ${hostname}:${port}: ${explain(code)}`, error)
+  }
+  await promisify(probe.close.bind(probe))()
+}
+
+function explain(code: string | undefined): string {
+  if (code === 'EADDRINUSE') return 'the port is in use'
+  if (code === 'EACCES') return 'ports below 1024 need privileges'
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return 'this machine has no such address'
+  return code ?? 'unknown error'
+}
+
+function portError(code: string | undefined, message: string, cause?: unknown): Error {
+  return Object.assign(new Error(message, { cause }), { code })
+}

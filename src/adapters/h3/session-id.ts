@@ -1,0 +1,178 @@
+import type { IncomingMessage } from 'node:http'
+import { InvalidOptionError } from '../../index.ts'
+import { Refusal, toSessionIdRefusal } from './problem.ts'
+import { decode, pathEnd } from './target.ts'
+
+/**
+ * Finds the session id of a request. Returns the id; a {@link SessionIdMatch} when the worker shall see another target;
+ * or nothing when this source names no session, so that the next one is asked. May be asynchronous.
+ *
+ * An id that does not fit `idPattern` is answered with 400. A thrown error with a `status` from 400 to 499 (such as h3's
+ * `HTTPError`) is answered with that status, so this is a place to authenticate; any other error with 500.
+ *
+ * @param req the raw request. Its body must be left alone.
+ * @param target the raw request target, path and query, without the base that the gateway is mounted under.
+ */
+export type SessionIdSource = (req: IncomingMessage, target: string) => SessionIdResult | Promise<SessionIdResult>
+
+export type SessionIdResult = SessionIdMatch | string | undefined | null
+
+export interface SessionIdMatch {
+  readonly id: string
+  /** The target that the worker sees, beginning with `/`. @default the request's own */
+  readonly target?: string | undefined
+  /** What was cut off the front of the path, sent on as `X-Forwarded-Prefix`. @default none */
+  readonly prefix?: string | undefined
+}
+
+/** Letters, digits and `. _ ~ : @ + = -`, 1 to 128 of them: safe in logs, in headers and in paths. */
+export const defaultIdPattern = /^[A-Za-z0-9._~:@+=-]{1,128}$/
+
+/** Present, but of no use: fits no sensible pattern, and stops the search. */
+const malformed = ''
+
+/** The id is the value of the header `name`. Sent twice with different values it is malformed. */
+export function fromHeader(name: string): SessionIdSource {
+  const lower = token('fromHeader(name)', name).toLowerCase()
+  return (req) => {
+    const raw = req.rawHeaders
+    let found: string | undefined
+    for (let i = 0; i < raw.length; i += 2) {
+      const field = raw[i] as string
+      if (field.length !== lower.length || field.toLowerCase() !== lower) continue
+      if (found !== undefined && found !== raw[i + 1]) return malformed
+      found = raw[i + 1]
+    }
+    return found
+  }
+}
+
+/** The id is the value of the cookie `name`, taken literally (no percent-decoding). Sent twice with different values it is malformed. */
+export function fromCookie(name: string): SessionIdSource {
+  token('fromCookie(name)', name)
+  return (req) => {
+    const { cookie } = req.headers
+    if (cookie === undefined) return undefined
+    let found: string | undefined
+    for (const pair of cookie.split(';')) {
+      const equals = pair.indexOf('=')
+      if (equals === -1 || pair.slice(0, equals).trim() !== name) continue
+      const value = unquote(pair.slice(equals + 1).trim())
+      if (found !== undefined && found !== value) return malformed
+      found = value
+    }
+    return found
+  }
+}
+
+/**
+ * The id is the value of the query parameter `name`, percent-decoded strictly (`+` is a plus). Sent twice with different
+ * values it is malformed. The worker sees the parameter too.
+ */
+export function fromQuery(name: string): SessionIdSource {
+  token('fromQuery(name)', name)
+  return (_req, target) => {
+    const start = target.indexOf('?')
+    if (start === -1) return undefined
+    const hash = target.indexOf('#', start)
+    let found: string | undefined
+    for (const pair of target.slice(start + 1, hash === -1 ? undefined : hash).split('&')) {
+      const equals = pair.indexOf('=')
+      if (decode(equals === -1 ? pair : pair.slice(0, equals)) !== name) continue
+      const value = (equals === -1 ? malformed : decode(pair.slice(equals + 1))) ?? malformed
+      if (found !== undefined && found !== value) return malformed
+      found = value
+    }
+    return found
+  }
+}
+
+/**
+ * The id is the path segment after `prefix`, percent-decoded strictly. The worker sees what follows it, query included,
+ * unchanged: of `/s/red/a%2Fb?c` it sees `/a%2Fb?c`, of `/s/red` it sees `/`.
+ *
+ * @param prefix path that the ids lie under; `''` for ids in the first segment. @default '/s'
+ */
+export function fromPath(prefix = '/s'): SessionIdSource {
+  if (!/^(?:\/[\w.~-]+)*\/?$/.test(prefix)) {
+    throw new InvalidOptionError('fromPath(prefix)', 'a plain path such as "/s"', JSON.stringify(prefix))
+  }
+  const start = prefix.endsWith('/') ? prefix : `${prefix}/`
+  return (_req, target) => {
+    if (!target.startsWith(start)) return undefined
+    const end = pathEnd(target)
+    const slash = target.indexOf('/', start.length)
+    const idEnd = slash === -1 || slash > end ? end : slash
+    const raw = target.slice(start.length, idEnd)
+    // `/s/` alone names no session.
+    if (raw === '' && idEnd === end) return undefined
+    const rest = target.slice(idEnd)
+    return {
+      id: decode(raw) ?? malformed,
+      target: rest.startsWith('/') ? rest : `/${rest}`,
+      prefix: target.slice(0, idEnd),
+    }
+  }
+}
+
+/** What the sources say about one request. */
+export interface SessionRequest {
+  readonly id: string
+  readonly target: string
+  readonly prefix: string
+}
+
+/** Asks the sources in order. The promise of an asynchronous source is only made when there is one. */
+export function createSessionIdReader(sources: readonly SessionIdSource[], pattern: RegExp) {
+  // A global or sticky pattern would carry state from one request to the next.
+  const idPattern = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ''))
+
+  function read(req: IncomingMessage, target: string): SessionRequest | Promise<SessionRequest> {
+    let found: SessionIdResult | Promise<SessionIdResult>
+    try {
+      found = ask(req, target, 0)
+    } catch (error) {
+      throw toSessionIdRefusal(error)
+    }
+    return found instanceof Promise ? settle(found, target) : check(found, target)
+  }
+
+  function ask(req: IncomingMessage, target: string, from: number): SessionIdResult | Promise<SessionIdResult> {
+    for (let i = from; i < sources.length; i++) {
+      const found = (sources[i] as SessionIdSource)(req, target)
+      if (found instanceof Promise) return found.then((later) => later ?? ask(req, target, i + 1))
+      if (found !== undefined && found !== null) return found
+    }
+    return undefined
+  }
+
+  async function settle(found: Promise<SessionIdResult>, target: string): Promise<SessionRequest> {
+    let result: SessionIdResult
+    try {
+      result = await found
+    } catch (error) {
+      throw toSessionIdRefusal(error)
+    }
+    return check(result, target)
+  }
+
+  function check(found: SessionIdResult, target: string): SessionRequest {
+    if (found === undefined || found === null) throw new Refusal('SESSION_ID_MISSING')
+    const match = typeof found === 'string' ? { id: found } : found
+    if (typeof match.id !== 'string' || !idPattern.test(match.id)) throw new Refusal('SESSION_ID_INVALID')
+    return { id: match.id, target: match.target ?? target, prefix: match.prefix ?? '' }
+  }
+
+  return read
+}
+
+/** A cookie value may be wrapped in double quotes, which are not part of it (RFC 6265 §4.1.1). */
+function unquote(value: string): string {
+  return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value
+}
+
+/** Names of headers and cookies are tokens (RFC 9110 §5.6.2); for query parameters that is no loss. */
+function token(option: string, name: unknown): string {
+  if (typeof name === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(name)) return name
+  throw new InvalidOptionError(option, 'a name of letters, digits and punctuation', JSON.stringify(name) ?? typeof name)
+}

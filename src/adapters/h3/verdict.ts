@@ -1,0 +1,51 @@
+import { errors } from 'undici'
+import { Refusal } from './problem.ts'
+import type { Upstream } from './upstream.ts'
+
+/**
+ * What a failure on the way to the worker is answered with. A connection to a dying worker breaks a moment before the pool
+ * knows that the worker died. Waiting for that moment names the cause, and a client that tries again at once does not meet
+ * the dead worker again.
+ */
+export async function judge(error: unknown, upstream: Upstream): Promise<Refusal> {
+  if (error instanceof Refusal) return error
+  const { signal } = upstream.session
+  if (isTimeout(error)) return new Refusal('UPSTREAM_TIMEOUT', { cause: error })
+  // What undici, or Node for upgrades, refuses to send: Node's own parser lets it pass.
+  if (isUnsendable(error)) return new Refusal('REQUEST_INVALID', { cause: error })
+  if (!signal.aborted) await aborted(signal, deathNotice)
+  if (signal.aborted) return sessionRefusal(signal.reason)
+  return new Refusal('UPSTREAM_FAILED', { cause: error })
+}
+
+/** How long the news of a worker's death may take from its sockets to the pool. */
+const deathNotice = 250
+
+function sessionRefusal(reason: unknown): Refusal {
+  const code = (reason as { code?: unknown } | undefined)?.code
+  return new Refusal(code === 'SESSION_ENDED' ? code : 'SESSION_LOST', { cause: reason })
+}
+
+function isTimeout(error: unknown): boolean {
+  return (
+    error instanceof errors.HeadersTimeoutError ||
+    error instanceof errors.BodyTimeoutError ||
+    error instanceof errors.ConnectTimeoutError
+  )
+}
+
+function isUnsendable(error: unknown): boolean {
+  return error instanceof errors.InvalidArgumentError || error instanceof errors.NotSupportedError
+}
+
+function aborted(signal: AbortSignal, timeout: number): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', settle)
+      resolve()
+    }
+    const timer = setTimeout(settle, timeout)
+    signal.addEventListener('abort', settle)
+  })
+}

@@ -1,0 +1,284 @@
+import { ServerResponse, request } from 'node:http'
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { errors } from 'undici'
+import type { Lease } from '../../index.ts'
+import type { Core } from './core.ts'
+import { endToEnd, requestHeaders } from './headers.ts'
+import type { Forward } from './http.ts'
+import { Refusal, sendProblem } from './problem.ts'
+import { Tunnel } from './tunnel.ts'
+import type { Upstream } from './upstream.ts'
+import { judge } from './verdict.ts'
+
+/**
+ * Takes a WebSocket handshake to the worker and, when the worker accepts, joins the two connections. A refusal, the worker's
+ * or the gateway's, is an HTTP response.
+ *
+ * @returns a promise that resolves once the upgrade is decided. It never rejects.
+ */
+export function forwardUpgrade(core: Core, client: UpgradeClient, forward: Forward): Promise<void> {
+  return new Upgrade(core, client, forward).run()
+}
+
+/** @throws `UPGRADE_INVALID` unless the request is a WebSocket handshake (RFC 6455 §4.2.1); the rest is the worker's business. */
+export function assertHandshake(req: IncomingMessage): void {
+  const { headers } = req
+  if (
+    req.method !== 'GET' ||
+    headers.upgrade?.trim().toLowerCase() !== 'websocket' ||
+    headers['sec-websocket-key'] === undefined ||
+    headers['transfer-encoding'] !== undefined ||
+    (headers['content-length'] ?? '0') !== '0'
+  ) {
+    throw new Refusal('UPGRADE_INVALID')
+  }
+}
+
+/** The client's side of an upgrade, from the moment that Node hands it over until it is answered. */
+export class UpgradeClient {
+  readonly req: IncomingMessage
+  readonly socket: Socket
+  readonly #early: Buffer[]
+  #earlyBytes: number
+  #reading = true
+  #onGone: (() => void) | undefined
+
+  constructor(req: IncomingMessage, socket: Socket, head: Buffer) {
+    this.req = req
+    this.socket = socket
+    this.#early = head.length === 0 ? [] : [head]
+    this.#earlyBytes = head.length
+    // Node has taken its own listener off: from here on a reset would be an uncaught exception.
+    socket.on('error', () => {})
+    // A client that leaves is only heard of while its connection is read, so early frames are read into memory, up to a bound.
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.once('close', () => this.#onGone?.())
+  }
+
+  get gone(): boolean {
+    return this.socket.destroyed
+  }
+
+  /** Calls `listener` when the client has left. */
+  set onGone(listener: () => void) {
+    this.#onGone = listener
+  }
+
+  /** Stops reading and returns what has been read. */
+  takeEarly(): Buffer[] {
+    this.#stop()
+    return this.#early
+  }
+
+  /** An HTTP response on the connection, which is closed after it. */
+  respond(): ServerResponse {
+    this.#stop()
+    const { req, socket } = this
+    const res = new ServerResponse(req)
+    res.shouldKeepAlive = false
+    res.assignSocket(socket)
+    socket.on('drain', () => res.emit('drain'))
+    res.on('finish', () => {
+      res.detachSocket(socket)
+      socket.destroySoon()
+    })
+    // Unread bytes would turn the close into a reset, which can take the response back from under the client.
+    socket.resume()
+    return res
+  }
+
+  /** Answers with a problem. */
+  refuse(core: Core, error: unknown, sessionId?: string): void {
+    const refusal = core.report(this.req, error, { sessionId, cut: false })
+    if (this.gone) return
+    sendProblem(this.respond(), refusal, core.settings.retryAfter)
+  }
+
+  #stop(): void {
+    if (!this.#reading) return
+    this.#reading = false
+    this.socket.off('data', this.#onData)
+    this.socket.off('end', this.#onEnd)
+    this.socket.pause()
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes > maxEarlyBytes) this.socket.pause()
+  }
+
+  readonly #onEnd = (): void => {
+    this.socket.destroy()
+  }
+}
+
+const maxEarlyBytes = 64 * 1024
+
+type Phase =
+  /** Waits for a lease. */
+  | 'acquiring'
+  /** The handshake is on its way to the worker. */
+  | 'handshaking'
+  /** The client has been answered: with a tunnel, or with a refusal. */
+  | 'answered'
+  /** The client's connection is gone. The lease is released. */
+  | 'closed'
+
+class Upgrade {
+  readonly #core: Core
+  readonly #client: UpgradeClient
+  readonly #request: Forward
+  readonly #waiting = new AbortController()
+  #phase: Phase = 'acquiring'
+  #lease: Lease | undefined
+  #upstream: Upstream | undefined
+  #handshake: ClientRequest | undefined
+
+  constructor(core: Core, client: UpgradeClient, forward: Forward) {
+    this.#core = core
+    this.#client = client
+    this.#request = forward
+    client.onGone = () => this.#closed()
+  }
+
+  async run(): Promise<void> {
+    if (this.#client.gone) return
+    try {
+      const { pool, upstreams, settings } = this.#core
+      const lease = await pool.acquire(this.#request.sessionId, { signal: this.#waiting.signal })
+      if (this.#is('closed')) {
+        lease.release()
+        return
+      }
+      this.#lease = lease
+      this.#upstream = upstreams.of(lease)
+      const headers = requestHeaders(this.#client.req, settings, {
+        authority: this.#request.authority,
+        prefix: this.#request.prefix,
+        workerHost: this.#upstream.host,
+      })
+      headers.push('Connection', 'Upgrade', 'Upgrade', this.#client.req.headers.upgrade ?? 'websocket')
+      this.#phase = 'handshaking'
+      await this.#shake(headers)
+    } catch (error) {
+      const refusal = this.#upstream === undefined ? error : await judge(error, this.#upstream)
+      if (this.#is('closed') || this.#is('answered')) return
+      this.#phase = 'answered'
+      this.#client.refuse(this.#core, refusal, this.#request.sessionId)
+    }
+  }
+
+  /** Sends the handshake to the worker; resolves when the worker has answered it, rejects when it has not. */
+  #shake(headers: string[]): Promise<void> {
+    const upstream = this.#upstream as Upstream
+    const { connectTimeout, headersTimeout } = this.#core.settings.upstream
+    return new Promise((resolve, reject) => {
+      const fail = (error: unknown) => {
+        upstream.tunnels.delete(severable)
+        clearTimeout(timer)
+        reject(error)
+        shake.destroy()
+      }
+      const answered = () => {
+        upstream.tunnels.delete(severable)
+        clearTimeout(timer)
+        resolve()
+      }
+      const severable = { sever: fail }
+      const arm = (timeout: number) =>
+        timeout === 0 ? undefined : setTimeout(() => fail(new errors.HeadersTimeoutError()), timeout)
+      let timer = arm(connectTimeout)
+      const shake = request({
+        method: 'GET',
+        path: this.#request.target,
+        headers,
+        setHost: false,
+        createConnection: () =>
+          upstream.open().once('connect', () => {
+            clearTimeout(timer)
+            timer = arm(headersTimeout)
+          }),
+      })
+      this.#handshake = shake
+      upstream.tunnels.add(severable)
+      shake.on('upgrade', (answer, worker: Socket, head) => {
+        this.#join(answer, worker, head)
+        answered()
+      })
+      shake.on('response', (answer) => {
+        this.#relayRefusal(answer)
+        answered()
+      })
+      shake.on('error', fail)
+      // Without an error when the client has left.
+      shake.on('close', () => fail(new Error('The handshake was given up')))
+      shake.end()
+    })
+  }
+
+  #join(answer: IncomingMessage, worker: Socket, head: Buffer): void {
+    worker.on('error', () => {})
+    if (!this.#is('handshaking')) {
+      worker.destroy()
+      return
+    }
+    this.#phase = 'answered'
+    const { socket } = this.#client
+    const upstream = this.#upstream as Upstream
+    const early = this.#client.takeEarly()
+    socket.cork()
+    socket.write(statusAndFields(answer), 'latin1')
+    if (head.length > 0) socket.write(head)
+    socket.uncork()
+    for (const chunk of early) worker.write(chunk)
+    const tunnel = new Tunnel(socket, worker, this.#lease as Lease)
+    upstream.tunnels.add(tunnel)
+    socket.once('close', () => upstream.tunnels.delete(tunnel))
+  }
+
+  /** The worker does not upgrade: the client gets its answer as it is. */
+  #relayRefusal(answer: IncomingMessage): void {
+    if (!this.#is('handshaking')) {
+      answer.destroy()
+      return
+    }
+    this.#phase = 'answered'
+    const res = this.#client.respond()
+    const { headers } = answer
+    const closeDelimited = headers['content-length'] === undefined && headers['transfer-encoding'] === undefined
+    const cut = () => res.destroy()
+    res.writeHead(answer.statusCode ?? 502, answer.statusMessage, endToEnd(answer.rawHeaders))
+    answer.on('error', cut)
+    answer.on('end', () => void this.#finishRefusal(res, closeDelimited))
+    res.on('close', () => answer.destroy())
+    answer.pipe(res, { end: false })
+  }
+
+  async #finishRefusal(res: ServerResponse, closeDelimited: boolean): Promise<void> {
+    if (!closeDelimited || (await (this.#upstream as Upstream).isAlive())) res.end()
+    else res.destroy()
+  }
+
+  #closed(): void {
+    this.#phase = 'closed'
+    this.#waiting.abort()
+    this.#handshake?.destroy()
+    this.#lease?.release()
+  }
+
+  /** A method, for the phase changes in callbacks where the compiler cannot see it. */
+  #is(phase: Phase): boolean {
+    return this.#phase === phase
+  }
+}
+
+/** The head of the worker's answer, exactly. */
+function statusAndFields(answer: IncomingMessage): string {
+  let head = `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}\r\n`
+  const raw = answer.rawHeaders
+  for (let i = 0; i < raw.length; i += 2) head += `${raw[i]}: ${raw[i + 1]}\r\n`
+  return `${head}\r\n`
+}

@@ -1,0 +1,169 @@
+import type { AcquireOptions, Lease, Pool, Session, WorkerAddress, WorkerInfo } from 'corral'
+import { SessionEndedError, SessionLostError } from 'corral'
+
+/**
+ * A pool without processes: every session has the worker at the same address. Counts what the gateway does with its
+ * leases, and grants, refuses or ends as the test says.
+ */
+export class FakePool {
+  granted = 0
+  released = 0
+  touched = 0
+  /** Acquire calls that were aborted while they waited. */
+  aborted = 0
+  readonly acquired: string[] = []
+  /** Address of the worker. */
+  address: WorkerAddress
+  /** Rejects every acquire. */
+  refusal: Error | undefined
+  readonly #sessions = new Map<string, FakeSession>()
+  readonly #waiting: (() => void)[] = []
+  #held = false
+  #token = 0
+  #watchers: (() => void)[] = []
+
+  constructor(address: WorkerAddress) {
+    this.address = address
+  }
+
+  /** What `createGateway` takes. It uses nothing but `acquire`. */
+  get asPool(): Pool {
+    return this as unknown as Pool
+  }
+
+  get open(): number {
+    return this.granted - this.released
+  }
+
+  async acquire(id: string, { signal }: AcquireOptions = {}): Promise<Lease> {
+    this.acquired.push(id)
+    this.#changed()
+    if (this.refusal !== undefined) throw this.refusal
+    if (this.#held) await this.#wait(signal)
+    let session = this.#sessions.get(id)
+    if (session === undefined) {
+      session = new FakeSession(id, ++this.#token, this.address)
+      this.#sessions.set(id, session)
+    }
+    this.granted++
+    return new FakeLease(this, session)
+  }
+
+  /** Lets new acquires wait until {@link grant}. */
+  hold(): void {
+    this.#held = true
+  }
+
+  grant(): void {
+    this.#held = false
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
+  /** The worker of the session dies. */
+  lose(id: string): void {
+    this.#end(
+      id,
+      new SessionLostError(id, {
+        code: 'WORKER_CRASHED',
+        message: 'secret internals',
+        exitCode: null,
+        signal: 'SIGKILL',
+        output: ['secret output'],
+      }),
+    )
+  }
+
+  end(id: string): void {
+    this.#end(id, new SessionEndedError(id, 'released'))
+  }
+
+  /** Resolves as soon as `condition` holds; it is looked at whenever something happens to a lease. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      await new Promise<void>((resolve) => {
+        this.#watchers.push(resolve)
+      })
+    }
+  }
+
+  /** Resolves once every lease has been given back. */
+  idle(): Promise<void> {
+    return this.until(() => this.granted > 0 && this.open === 0)
+  }
+
+  release(): void {
+    this.released++
+    this.#changed()
+  }
+
+  #end(id: string, error: Error): void {
+    this.#sessions.get(id)?.controller.abort(error)
+    this.#sessions.delete(id)
+  }
+
+  #wait(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push(resolve)
+      signal?.addEventListener('abort', () => {
+        this.aborted++
+        reject(signal.reason as Error)
+        this.#changed()
+      })
+    })
+  }
+
+  #changed(): void {
+    for (const resolve of this.#watchers.splice(0)) resolve()
+  }
+}
+
+class FakeSession implements Session {
+  readonly id: string
+  readonly token: number
+  readonly worker: WorkerInfo
+  readonly controller = new AbortController()
+
+  constructor(id: string, token: number, address: WorkerAddress) {
+    this.id = id
+    this.token = token
+    this.worker = { id: 'w1', pid: undefined, address }
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal
+  }
+}
+
+class FakeLease implements Lease {
+  readonly session: Session
+  readonly #pool: FakePool
+  #released = false
+
+  constructor(pool: FakePool, session: Session) {
+    this.#pool = pool
+    this.session = session
+  }
+
+  get worker(): WorkerInfo {
+    return this.session.worker
+  }
+
+  get signal(): AbortSignal {
+    return this.session.signal
+  }
+
+  touch(): void {
+    this.#pool.touched++
+  }
+
+  /** Stricter than the real one: the gateway releases exactly once. */
+  release(): void {
+    if (this.#released) throw new Error('A lease was released twice')
+    this.#released = true
+    this.#pool.release()
+  }
+
+  [Symbol.dispose](): void {
+    this.release()
+  }
+}
