@@ -47,7 +47,7 @@ const table = [
     value: 'duration',
     default: '5m',
     sets: 'session.idleTtl',
-    description: 'Life of a session without an open connection; 0 ends it with its last one, never keeps it',
+    description: 'Life of a session without an open connection: 0 ends it with its last one, "never" keeps it',
   },
   {
     name: 'max-age',
@@ -75,7 +75,7 @@ const table = [
     value: 'path',
     default: '/health',
     sets: 'health.path',
-    description: 'Path that a healthy worker answers with 2xx, with --health http',
+    description: 'Path that a healthy worker answers with 200 to 399, with --health http',
   },
   {
     name: 'start-timeout',

@@ -2,6 +2,7 @@ import type { Server } from 'node:http'
 import { isIPv6 } from 'node:net'
 
 export interface Listener {
+  /** Without a slash at the end. */
   readonly url: string
   readonly port: number
   /** Stops listening and closes what is still open. */
@@ -20,7 +21,7 @@ export async function listen(server: Server, { host, port }: { host: string; por
   const address = server.address()
   const bound = typeof address === 'object' && address !== null ? address.port : port
   return {
-    url: `http://${isIPv6(host) ? `[${host}]` : host}:${bound}/`,
+    url: `http://${isIPv6(host) ? `[${host}]` : host}:${bound}`,
     port: bound,
     close: () =>
       new Promise((resolve) => {

@@ -17,6 +17,15 @@ export type ReportEvent =
       readonly stream: 'stdout' | 'stderr'
       readonly line: string
     }
+  | {
+      readonly type: 'request.failed'
+      readonly code: string
+      /** Absent when the response had begun. */
+      readonly status: number | undefined
+      readonly sessionId: string | undefined
+      readonly method: string | undefined
+      readonly error: unknown
+    }
   | { readonly type: 'error'; readonly error: unknown }
 
 export type Report = (event: ReportEvent) => void
@@ -66,6 +75,8 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
       return 'gateway stopped'
     case 'worker.output':
       return `${event.workerId} ${event.stream} | ${printable(event.line)}`
+    case 'request.failed':
+      return `request failed: ${event.code}${event.status === undefined ? '' : ` ${event.status}`}, ${event.method ?? 'no method'}, session ${quote(event.sessionId)}: ${printable(messageOf(event.error))}`
     case 'pool.running':
       return `pool running: ${event.workers.total} ${event.workers.total === 1 ? 'worker' : 'workers'} ready`
     case 'worker.spawning':
@@ -101,7 +112,12 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
   }
 }
 
-const WARNINGS: ReadonlySet<ReportEvent['type']> = new Set(['worker.crashed', 'session.lost', 'pool.breakerOpened'])
+const WARNINGS: ReadonlySet<ReportEvent['type']> = new Set([
+  'worker.crashed',
+  'session.lost',
+  'pool.breakerOpened',
+  'request.failed',
+])
 
 function isWarning({ type }: ReportEvent): boolean {
   return WARNINGS.has(type)
@@ -125,8 +141,8 @@ function lastLine(lines: readonly string[]): string {
   return line === undefined ? '' : ` | ${printable(line)}`
 }
 
-function quote(id: string): string {
-  return printable(JSON.stringify(id))
+function quote(id: string | undefined): string {
+  return id === undefined ? 'unknown' : printable(JSON.stringify(id))
 }
 
 /** One line, and nothing that drives the terminal. */

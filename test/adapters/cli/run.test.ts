@@ -105,7 +105,7 @@ describe('corral run', () => {
   test('--verbose prints what the workers write', async () => {
     const cli = run('echo-server', ['--verbose'])
     const url = await urlOf(cli)
-    await getJson(`${url}print?line=hello`, 'red')
+    await getJson(`${url}/print?line=hello`, 'red')
     expect(await cli.line('worker.output', { line: 'hello' })).toMatchObject({ stream: 'stdout' })
     await stop(cli)
   })
@@ -114,8 +114,8 @@ describe('corral run', () => {
     const cli = run('echo-server', ['--session', 'cookie:sid', '--session', 'query:sid', '--session', 'path'])
     const url = await urlOf(cli)
     const byCookie = await fetch(url, { headers: { cookie: 'sid=red' } })
-    const byQuery = await fetch(`${url}?sid=red`)
-    const byPath = await fetch(`${url}s/red/page`)
+    const byQuery = await fetch(`${url}/?sid=red`)
+    const byPath = await fetch(`${url}/s/red/page`)
     const worker = ((await byCookie.json()) as { pid: number }).pid
     expect(await byQuery.json()).toMatchObject({ pid: worker, count: 2 })
     expect(await byPath.json()).toMatchObject({ pid: worker, count: 3, url: '/page' })
@@ -125,7 +125,7 @@ describe('corral run', () => {
 
   test('gives the workers --env and not its own environment', async () => {
     const cli = run('echo-server', ['--env', 'COLOR=red', '--env', 'VITEST'])
-    const env = await getJson(`${await urlOf(cli)}env`, 'red')
+    const env = await getJson(`${await urlOf(cli)}/env`, 'red')
     expect(env).toMatchObject({ COLOR: 'red', VITEST: 'true' })
     expect(env).not.toHaveProperty('NODE_ENV')
     await stop(cli)

@@ -10,15 +10,15 @@ describe('a signal', () => {
     const cli = run('echo-server', ['--max', '4', '--grace', '1m', '--admin', '0'])
     const url = await urlOf(cli)
     const admin = String((await cli.line('admin.listening'))['url'])
-    expect((await fetch(`${admin}readyz`)).status).toBe(200)
+    expect((await fetch(`${admin}/readyz`)).status).toBe(200)
     const begun = await Promise.all(
-      Array.from({ length: 16 }, (_, i) => get(`${url}sse?count=25&every=20`, `session-${i % 4}`)),
+      Array.from({ length: 16 }, (_, i) => get(`${url}/sse?count=25&every=20`, `session-${i % 4}`)),
     )
     cli.kill('SIGTERM')
     await cli.line('gateway.stopping')
     // The first byte of every response is here, and none has ended yet: the worker writes for half a second.
-    expect((await fetch(`${admin}readyz`)).status).toBe(503)
-    expect((await fetch(`${admin}healthz`)).status).toBe(200)
+    expect((await fetch(`${admin}/readyz`)).status).toBe(503)
+    expect((await fetch(`${admin}/healthz`)).status).toBe(200)
     const refused = await getJson(url, 'late').then(
       ({ code }) => code,
       () => 'refused',
@@ -32,7 +32,7 @@ describe('a signal', () => {
 
   test('cuts what is still open when the grace is over', async () => {
     const cli = run('echo-server', ['--grace', '100ms'])
-    const endless = await get(`${await urlOf(cli)}sse`, 'red')
+    const endless = await get(`${await urlOf(cli)}/sse`, 'red')
     cli.kill('SIGTERM')
     await expect(endless.text()).rejects.toThrow('terminated')
     expect(await cli.exit).toMatchObject({ code: 0 })
@@ -41,7 +41,7 @@ describe('a signal', () => {
 
   test('a second time stops at once', async () => {
     const cli = run('echo-server', ['--grace', '10m'])
-    const endless = await get(`${await urlOf(cli)}sse`, 'red')
+    const endless = await get(`${await urlOf(cli)}/sse`, 'red')
     cli.kill('SIGTERM')
     await cli.line('gateway.stopping')
     await killUntilExit(cli, 'SIGTERM')
@@ -53,7 +53,7 @@ describe('a signal', () => {
 
   test('that a parent passes on a second time counts once', async () => {
     const cli = run('echo-server', ['--grace', '1m'])
-    const begun = await get(`${await urlOf(cli)}sse?count=10&every=20`, 'red')
+    const begun = await get(`${await urlOf(cli)}/sse?count=10&every=20`, 'red')
     cli.kill('SIGINT')
     await cli.line('gateway.stopping')
     cli.kill('SIGINT')
@@ -72,8 +72,8 @@ describe('a signal', () => {
   test('while the workers start gives up and leaves no process', async () => {
     const cli = run('never-ready', ['--admin', '0'])
     const admin = String((await cli.line('admin.listening'))['url'])
-    expect((await fetch(`${admin}readyz`)).status).toBe(503)
-    expect((await fetch(`${admin}stats`)).status).toBe(503)
+    expect((await fetch(`${admin}/readyz`)).status).toBe(503)
+    expect((await fetch(`${admin}/stats`)).status).toBe(503)
     cli.kill('SIGTERM')
     expect(await cli.exit).toMatchObject({ code: 0 })
     expect(fixtureProcesses()).toEqual([])
@@ -96,15 +96,15 @@ describe('the admin listener', () => {
     const url = await urlOf(cli)
     const admin = String((await cli.line('admin.listening'))['url'])
     await getJson(url, 'red')
-    const stats = await fetch(`${admin}stats`)
+    const stats = await fetch(`${admin}/stats`)
     expect(await stats.json()).toMatchObject({
       state: 'running',
       size: { min: 1, max: 3, warm: 0 },
       sessions: { active: 0, idle: 1 },
       totals: { sessionsStarted: 1, sessionsLost: 0 },
     })
-    expect((await fetch(`${admin}nothing`)).status).toBe(404)
-    expect(await getJson(`${url}stats`, 'red')).toMatchObject({ url: '/stats' })
+    expect((await fetch(`${admin}/nothing`)).status).toBe(404)
+    expect(await getJson(`${url}/stats`, 'red')).toMatchObject({ url: '/stats' })
     cli.kill('SIGTERM')
     expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
   })

@@ -1,0 +1,149 @@
+import { InvalidOptionError, type Pool, createPool, isCorralError, processWorker } from '../../index.ts'
+import { createGateway, fromCookie, fromHeader, fromPath, fromQuery } from '../h3/index.ts'
+import { serveAdmin } from './admin.ts'
+import { type FlagName, flags } from './flags.ts'
+import { ListenError, type Listener } from './listener.ts'
+import { type RunOptions, type SessionSource, UsageError } from './options.ts'
+import { type Report, createReport, printFailure } from './report.ts'
+import { type StopSignals, aborted, watchSignals } from './signals.ts'
+
+/** What has been started, to be stopped again however the run ends. */
+interface Parts {
+  admin?: Listener
+  pool?: Pool
+  isReady: boolean
+}
+
+/**
+ * Runs the gateway until a signal ends it. Resolves to the exit status, once no worker is left.
+ *
+ * @throws {UsageError} An option has a value that the library refuses.
+ */
+export async function run(options: RunOptions): Promise<number> {
+  const report = createReport(options)
+  const signals = watchSignals()
+  const crash = new AbortController()
+  const parts: Parts = { isReady: false }
+  process.on('uncaughtException', (error) => {
+    parts.isReady = false
+    reportFailure(report, error)
+    crash.abort(error)
+  })
+  try {
+    await serve(options, report, parts, { ...signals, crash: crash.signal })
+  } catch (error) {
+    if (error !== signals.stop.reason && !crash.signal.aborted) {
+      throwIfUsage(error)
+      reportFailure(report, error)
+      return 1
+    }
+  } finally {
+    await parts.pool?.close()
+    await parts.admin?.close()
+  }
+  report({ type: 'gateway.stopped' })
+  return signals.cut.aborted || crash.signal.aborted ? 1 : 0
+}
+
+async function serve(
+  options: RunOptions,
+  report: Report,
+  parts: Parts,
+  { stop, cut, crash }: StopSignals & { crash: AbortSignal },
+): Promise<void> {
+  const { admin, grace } = options
+  const sessionId = options.sessions.map(extractor)
+  if (admin) {
+    const state = { isReady: () => parts.isReady, stats: () => parts.pool?.stats() }
+    parts.admin = await listening('admin', admin, () => serveAdmin(state, admin))
+    report({ type: 'admin.listening', url: parts.admin.url, port: parts.admin.port })
+  }
+  const ended = AbortSignal.any([stop, crash])
+  const pool = await startPool(options, report, ended)
+  parts.pool = pool
+  pool.on('*', report)
+  report({ type: 'pool.running', workers: pool.stats().workers })
+  ended.throwIfAborted()
+
+  const gateway = createGateway(pool, {
+    sessionId,
+    onError: ({ code, status, sessionId, method, cause }) => {
+      // The others are the clients' doing, or told by the pool's events.
+      if (!options.verbose && code !== 'INTERNAL_ERROR') return
+      report({ type: 'request.failed', code, status, sessionId, method, error: cause })
+    },
+  })
+  const listener = await listening('port', options, () =>
+    gateway.listen({ hostname: options.host, port: options.port }),
+  )
+  parts.isReady = true
+  report({ type: 'gateway.listening', url: listener.url, port: listener.port })
+
+  await aborted(ended)
+  parts.isReady = false
+  if (!crash.aborted) report({ type: 'gateway.stopping', signal: String(stop.reason), grace })
+  // Cut short, it is the caller that closes the pool, and the end of the process that cuts what is open.
+  await Promise.race([
+    Promise.all([pool.drain({ deadline: grace }), listener.close({ grace })]),
+    aborted(AbortSignal.any([cut, crash])),
+  ])
+  if (cut.aborted) report({ type: 'gateway.cutting', signal: String(cut.reason) })
+}
+
+function startPool(options: RunOptions, report: Report, signal: AbortSignal): Promise<Pool> {
+  const worker = processWorker({
+    command: options.command,
+    args: options.args,
+    env: options.env,
+    health: { path: options.healthPath, startTimeout: options.startTimeout },
+    onOutput: options.verbose
+      ? (line, { workerId, stream }) => report({ type: 'worker.output', workerId, stream, line })
+      : undefined,
+  })
+  return createPool({
+    worker,
+    size: { min: options.min, max: options.max, warm: options.warm },
+    session: { idleTtl: options.idleTtl, maxAge: options.maxAge, grace: options.grace, reuse: options.reuse },
+    queue: { limit: options.queueLimit, timeout: options.acquireTimeout },
+    signal,
+  })
+}
+
+function extractor(source: SessionSource) {
+  try {
+    return source.from === 'path' ? fromPath(source.prefix) : extractors[source.from](source.name)
+  } catch (error) {
+    throwIfUsage(error, 'session')
+    throw error
+  }
+}
+
+const extractors = { header: fromHeader, cookie: fromCookie, query: fromQuery } as const
+
+async function listening<T>(
+  flag: string,
+  address: { host: string; port: number },
+  listen: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await listen()
+  } catch (cause) {
+    throw new ListenError(flag, address, cause)
+  }
+}
+
+/** The library names its own options; here they have been given as flags. */
+function throwIfUsage(error: unknown, name?: FlagName): void {
+  if (error instanceof UsageError) throw error
+  if (!(error instanceof InvalidOptionError)) return
+  const flag = flags.find((flag) => (name === undefined ? flag.sets === error.option : flag.name === name))
+  const message = error.message.replace(/^Invalid option "[^"]*"/, flag ? `--${flag.name}` : '$&')
+  throw new UsageError(message, { cause: error })
+}
+
+function reportFailure(report: Report, error: unknown): void {
+  report({ type: 'error', error })
+  if (isCorralError(error) || error instanceof ListenError) return
+  // A fault of ours: whoever mends it needs to know where.
+  if (error instanceof Error && error.stack !== undefined) printFailure(error.stack)
+}
