@@ -3,7 +3,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { type ArgDef, type ArgsDef, type CommandDef, defineCommand, renderUsage } from 'citty'
 import { type Flag, flags } from './flags.ts'
 import { UsageError, parseRunOptions } from './options.ts'
-import { printFailure } from './report.ts'
+import { print, printFailure } from './print.ts'
 
 /**
  * citty defines the commands and renders their help. It does not parse them: its parser takes unknown options without
@@ -71,17 +71,11 @@ function argOf(flag: Flag): ArgDef {
 async function usageOf(command: CommandDef, parent?: CommandDef): Promise<string> {
   const usage = await renderUsage(command, parent)
   const text = usage.replace('<COMMAND>', '-- <COMMAND> [ARGS…]')
-  return `${process.stdout.isTTY ? text : stripVTControlCharacters(text)}\n`
+  const plain = process.stdout.isTTY ? text : stripVTControlCharacters(text)
+  return `${plain.replace(/ +$/gm, '')}\n`
 }
 
 function versionOf(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'))
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : ''
-}
-
-/** Resolves when the text is written: exiting before would cut what a pipe has not taken. */
-function print(text: string): Promise<void> {
-  return new Promise((resolve) => {
-    process.stdout.write(text, () => resolve())
-  })
 }

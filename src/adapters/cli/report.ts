@@ -2,6 +2,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { createConsola } from 'consola'
 import { type PoolEvent, type PoolStats, type WorkerAddress, isCorralError } from '../../index.ts'
 import { formatDuration } from './duration.ts'
+import { printFailure } from './print.ts'
 
 /** What `corral run` tells: the pool's events, and its own. */
 export type ReportEvent =
@@ -33,11 +34,6 @@ export type Report = (event: ReportEvent) => void
 /** Prints events: as lines to read, or as JSON objects, one a line. */
 export function createReport({ json }: { json: boolean }): Report {
   return json ? reportJson : reportLine
-}
-
-/** A failure before or outside of a report: one message, no stack. */
-export function printFailure(message: string): void {
-  process.stderr.write(`corral: ${message}\n`)
 }
 
 // The level is set because the default one hides events when NODE_ENV is "test".

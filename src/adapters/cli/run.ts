@@ -4,7 +4,8 @@ import { serveAdmin } from './admin.ts'
 import { type FlagName, flags } from './flags.ts'
 import { ListenError, type Listener } from './listener.ts'
 import { type RunOptions, type SessionSource, UsageError } from './options.ts'
-import { type Report, createReport, printFailure } from './report.ts'
+import { printFailure } from './print.ts'
+import { type Report, createReport } from './report.ts'
 import { type StopSignals, aborted, watchSignals } from './signals.ts'
 
 /** What has been started, to be stopped again however the run ends. */
