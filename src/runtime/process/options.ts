@@ -55,7 +55,7 @@ export interface ProcessHealthOptions {
   /**
    * Who may listen on the worker's TCP port. `'own'`: only the worker's process and its descendants; anybody else there
    * is a port collision, and the start is tried again on another port (Linux; elsewhere nobody is refused). `'any'`: for
-   * commands that have somebody else open the port, such as `docker run`.
+   * commands that have another service open the port for them.
    *
    * @default 'own'
    */
