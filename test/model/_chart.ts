@@ -1,0 +1,168 @@
+import { getAdjacencyMap } from '@xstate/graph'
+import {
+  createActor,
+  getNextTransitions,
+  initialTransition,
+  transition,
+  type AnyActorRef,
+  type AnyEventObject,
+  type AnyMachineSnapshot,
+  type AnyStateMachine,
+  type AnyStateNode,
+  type AnyTransitionDefinition,
+} from 'xstate'
+import { VirtualClock } from '../support/virtual-clock.ts'
+
+/** A sequence of events from the start of a machine that takes at least one transition no shorter one takes. */
+export interface Walk {
+  readonly input: unknown
+  readonly events: readonly AnyEventObject[]
+  /** Names of the transitions that the last event takes, eventless ones that follow included. */
+  readonly transitions: readonly string[]
+}
+
+export interface Exploration {
+  readonly input: unknown
+  /** Events to try in a state, given those that the chart itself names there (done, error and after events). */
+  readonly events: (snapshot: AnyMachineSnapshot) => readonly AnyEventObject[]
+  /** What tells two states apart; everything else is the same to the exploration. */
+  readonly stateKey: (snapshot: AnyMachineSnapshot) => unknown
+}
+
+/** Names of all transitions of a chart, read from its state nodes: eventless and delayed ones included. */
+export function transitionsOf(machine: AnyStateMachine): string[] {
+  return [...names(machine).values()]
+}
+
+/** Every state of a chart, by path. */
+export function statesOf(machine: AnyStateMachine): AnyStateNode[] {
+  const nodes = (node: AnyStateNode): AnyStateNode[] => [node, ...Object.values(node.states).flatMap(nodes)]
+  return nodes(machine.root)
+}
+
+/**
+ * Walks that together take every transition that can be taken, found by exploring the pure machine breadth first. The
+ * machine's actors must be inert: their results are events of the exploration.
+ */
+export function findWalks(machine: AnyStateMachine, explorations: readonly Exploration[]): Walk[] {
+  const taken = new Set<string>()
+  const walks: Walk[] = []
+  for (const exploration of explorations) {
+    const tries = new Map<string, number>()
+    for (const { events, kind } of edges(machine, exploration)) {
+      // Edges that look alike mostly take the same transitions, and the coverage that is asserted tells when not.
+      tries.set(kind, (tries.get(kind) ?? 0) + 1)
+      if ((tries.get(kind) ?? 0) > 60) continue
+      const transitions = replay(machine, exploration.input, events).at(-1)?.transitions ?? []
+      if (transitions.every((name) => taken.has(name))) continue
+      for (const name of transitions) taken.add(name)
+      walks.push({ input: exploration.input, events, transitions })
+    }
+  }
+  return walks
+}
+
+export interface Step {
+  readonly event: AnyEventObject | undefined
+  readonly snapshot: AnyMachineSnapshot
+  readonly transitions: readonly string[]
+  readonly emitted: readonly AnyEventObject[]
+}
+
+/** Runs the events through an actor of the machine and tells what each of them did; the first step is the start. */
+export function replay(machine: AnyStateMachine, input: unknown, events: readonly AnyEventObject[]): Step[] {
+  const nameOf = names(machine)
+  let transitions: string[] = []
+  let emitted: AnyEventObject[] = []
+  // The first microsteps happen inside createActor, before there is an actor to compare with.
+  let actor: (AnyActorRef & { start(): void }) | undefined
+  actor = createActor(machine, {
+    input: input as never,
+    clock: new VirtualClock(),
+    inspect: (inspection) => {
+      if (inspection.type !== '@xstate.microstep' || (actor && inspection.actorRef !== actor)) return
+      for (const definition of inspection._transitions) {
+        const name = nameOf.get(definition)
+        if (name !== undefined) transitions.push(name)
+      }
+    },
+  })
+  const running = actor
+  running.on('*', (event: AnyEventObject) => emitted.push(event))
+  running.subscribe({ error: rethrow })
+  const step = (event?: AnyEventObject): Step => {
+    if (event) running.send(event)
+    else running.start()
+    const done = { event, snapshot: running.getSnapshot() as AnyMachineSnapshot, transitions, emitted }
+    transitions = []
+    emitted = []
+    return done
+  }
+  return [step(), ...events.map((event) => step(event))]
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
+
+interface Edge {
+  readonly events: readonly AnyEventObject[]
+  /** The states that the last event leads from and to, and its type. */
+  readonly kind: string
+}
+
+interface Move {
+  readonly event: AnyEventObject
+  readonly state: AnyMachineSnapshot
+}
+
+/** Every event in every state that can be reached, as the sequence that leads there; shortest first. */
+function edges(machine: AnyStateMachine, { input, events, stateKey }: Exploration): Edge[] {
+  const options = {
+    events: (snapshot: AnyMachineSnapshot) =>
+      snapshot.status === 'active' ? events(snapshot).filter((event) => snapshot.can(event)) : [],
+    serializeState: (snapshot: AnyMachineSnapshot) => JSON.stringify([snapshot.value, stateKey(snapshot)]),
+    serializeEvent: (event: AnyEventObject) => JSON.stringify(event),
+    input,
+    limit: 50_000,
+  }
+  const logic = {
+    transition: (snapshot: AnyMachineSnapshot, event: AnyEventObject) => transition(machine, snapshot, event)[0],
+    getInitialSnapshot: () => initialTransition(machine, input as never)[0],
+    getPersistedSnapshot: (snapshot: AnyMachineSnapshot) => snapshot,
+  }
+  const map = getAdjacencyMap(logic as never, options as never)
+  const start = options.serializeState(logic.getInitialSnapshot())
+  const paths = new Map<string, AnyEventObject[]>([[start, []]])
+  const found: Edge[] = [{ events: [], kind: 'start' }]
+  // The map's keys keep the order of insertion, and a Map visits what is added while it is walked: breadth first.
+  for (const [key, path] of paths) {
+    const node = map[key as never] as { state: AnyMachineSnapshot; transitions: Record<string, Move> } | undefined
+    for (const { event, state } of Object.values(node?.transitions ?? {})) {
+      const longer = [...path, event]
+      found.push({ events: longer, kind: JSON.stringify([node?.state.value, event.type, state.value]) })
+      const next = options.serializeState(state)
+      if (!paths.has(next)) paths.set(next, longer)
+    }
+  }
+  return found
+}
+
+/** The done, error and after events that the chart waits for in this state. */
+export function ownEvents(snapshot: AnyMachineSnapshot): string[] {
+  const types = getNextTransitions(snapshot).map(({ eventType }) => eventType)
+  return [...new Set(types)].filter((type) => type.startsWith('xstate.') && !type.includes('*'))
+}
+
+function names(machine: AnyStateMachine): Map<AnyTransitionDefinition, string> {
+  const result = new Map<AnyTransitionDefinition, string>()
+  for (const node of statesOf(machine)) {
+    const all: AnyTransitionDefinition[] = [...node.transitions.values()].flat()
+    for (const [index, definition] of [...all, ...(node.always ?? [])].entries()) {
+      const source = node.path.join('.') || machine.id
+      const targets = definition.target?.map(({ path }) => path.join('.')) ?? ['itself']
+      result.set(definition, `${source} on ${definition.eventType || 'always'} → ${targets.join(', ')} (${index})`)
+    }
+  }
+  return result
+}

@@ -1,0 +1,98 @@
+import { poolMachine, type PoolContext, type PoolPolicy, type WorkerStatus } from 'corral/machines'
+import { fromCallback, type AnyEventObject, type AnyMachineSnapshot } from 'xstate'
+import { findWalks, ownEvents, type Exploration, type Walk } from './_chart.ts'
+import { workerPolicy } from './_worker.ts'
+
+export const poolPolicy: PoolPolicy = {
+  size: { min: 1, max: 2, warm: 0, startConcurrency: 2, shrinkAfter: 100 },
+  queueLimit: 1,
+  breaker: { failures: 2, cooldown: 50 },
+  worker: workerPolicy,
+}
+
+/** The pool chart with workers that do nothing: what they would tell are events of a walk. */
+export const inertPool = poolMachine.provide({ actors: { worker: fromCallback(() => {}) as never } })
+
+const failure = { code: 'WORKER_START_FAILED', message: 'it broke', exitCode: 1, signal: null, output: [] }
+const session = { sessionId: 'red', token: 1 }
+
+/** What a worker can report in each status. */
+const reports: Readonly<Record<string, readonly string[]>> = {
+  spawning: ['worker.ready', 'worker.draining', 'worker.dead'],
+  healthy: ['worker.leased', 'worker.draining', 'worker.restarting', 'worker.dead'],
+  leased: ['worker.ready', 'worker.resetting', 'worker.draining', 'worker.restarting', 'worker.dead'],
+  resetting: ['worker.ready', 'worker.draining', 'worker.restarting', 'worker.dead'],
+  draining: ['worker.restarting', 'worker.dead'],
+  restarting: ['worker.spawning', 'worker.dead'],
+}
+
+/** What can happen to a pool that has made at most `limit` workers: their number is what makes its states infinite. */
+const eventsUpTo =
+  (limit: number) =>
+  (snapshot: AnyMachineSnapshot): AnyEventObject[] => {
+    const context = snapshot.context as PoolContext
+    if (context.made > limit) return []
+    const { counts, pendingAdds, workers } = context
+    const statuses = Object.entries({ ...counts, spawning: pendingAdds }).filter(([, count]) => count > 0)
+    const told = statuses.flatMap(([from]) => (reports[from] ?? []).flatMap((type) => reportsOf(context, type, from)))
+    const anyWorker = workers.slice(0, 1).flatMap((workerId) => [
+      { type: 'worker.crashed', workerId, failure, served: false },
+      { type: 'worker.crashed', workerId, failure, served: true },
+      { type: 'worker.leaseRefused', workerId, ...session },
+      { type: 'session.closing', workerId, ...session, reason: 'released' },
+      { type: 'session.lost', workerId, ...session, failure },
+      { type: 'session.ended', workerId, ...session, reason: 'released' },
+    ])
+    const gone = Object.keys(snapshot.children).filter((id) => !workers.includes(id))
+    return [
+      { type: 'session.acquire', sessionId: 'red', token: 1 },
+      { type: 'session.acquire', sessionId: 'blue', token: 2 },
+      { type: 'session.cancel', token: 1 },
+      { type: 'pool.drain', grace: 5 },
+      ...told,
+      ...anyWorker,
+      ...gone.map((id) => ({ type: `xstate.done.actor.${id}`, actorId: id, output: undefined })),
+      ...ownEvents(snapshot).map((type) => ({ type })),
+    ]
+  }
+
+/** The report of one worker that may be in that status: the pool tells workers apart only by whether they are idle. */
+function reportsOf({ workers, idle, counts }: PoolContext, type: string, from: string): AnyEventObject[] {
+  const isOnItsWay = type === 'worker.leased'
+  const candidates = workers.filter((id) => idle.includes(id) === (from === 'healthy' && !isOnItsWay))
+  if (isOnItsWay && counts.healthy === idle.length) return []
+  return candidates.slice(0, 1).map((workerId) => ({
+    type,
+    workerId,
+    from: from as WorkerStatus,
+    ...(isOnItsWay && session),
+    ...(type === 'worker.dead' && { reason: 'stopped', exitCode: 0, signal: null, failure: null }),
+  }))
+}
+
+const stateKey: Exploration['stateKey'] = ({ context }) => [
+  context.counts,
+  context.pendingAdds,
+  context.workers.length,
+  context.idle.length,
+  context.queue.size,
+  Math.min(context.failures, 2),
+  context.unneeded,
+]
+
+/** Three idle workers, of which fewer and fewer are beyond need. */
+const idleInput = { policy: { ...poolPolicy, queueLimit: 3, size: { ...poolPolicy.size, min: 0, max: 3 } } }
+const idleEvents = ['session.acquire', 'session.cancel', 'worker.ready', 'worker.leased']
+
+const explorations: Exploration[] = [
+  { input: { policy: poolPolicy }, events: eventsUpTo(2), stateKey },
+  {
+    input: idleInput,
+    events: (snapshot) =>
+      eventsUpTo(3)(snapshot).filter(({ type }) => idleEvents.includes(type) || type.includes('after')),
+    stateKey,
+  },
+]
+
+/** Walks that together take every transition of the pool chart. */
+export const poolWalks: Walk[] = findWalks(inertPool, explorations)

@@ -1,0 +1,49 @@
+import { sessionMachine } from 'corral/machines'
+import type { AnyEventObject } from 'xstate'
+import { describe, expect, test } from 'vitest'
+import { findWalks, ownEvents, replay, transitionsOf } from './_chart.ts'
+
+const input = { sessionId: 'red', token: 7, grace: 100 }
+const walks = findWalks(sessionMachine, [
+  {
+    input,
+    events: (snapshot) => [
+      { type: 'session.connected' },
+      { type: 'session.disconnected' },
+      { type: 'session.end', reason: 'released' },
+      { type: 'session.end', reason: 'drained', grace: 0 },
+      { type: 'session.end', reason: 'drained', grace: 50 },
+      ...ownEvents(snapshot).map((type) => ({ type })),
+    ],
+    stateKey: ({ context }) => context.reason,
+  },
+])
+
+test('the walks take every transition of the session chart', () => {
+  expect([...new Set(walks.flatMap(({ transitions }) => transitions))].toSorted()).toEqual(
+    transitionsOf(sessionMachine).toSorted(),
+  )
+})
+
+describe('on the pure machine', () => {
+  test.each(walks)('$transitions', ({ events }) => {
+    const steps = replay(sessionMachine, input, events)
+    let reason: string | null = null
+    for (const { event, snapshot, emitted } of steps) {
+      if (event?.type === 'session.end') reason ??= event.reason
+      expect(snapshot.context.reason).toBe(reason)
+      expect(snapshot.status).toBe(snapshot.value === 'ended' ? 'done' : 'active')
+      expect(emitted).toEqual(
+        event?.type === 'session.end' && snapshot.value === 'closing' && isFirstEnd(events, event)
+          ? [{ type: 'session.closing', sessionId: 'red', token: 7, reason }]
+          : [],
+      )
+      if (snapshot.value === 'ended') expect(snapshot.output).toEqual({ reason })
+    }
+    expect(steps.map(({ snapshot }) => snapshot.value)).toMatchSnapshot()
+  })
+})
+
+function isFirstEnd(events: readonly AnyEventObject[], event: AnyEventObject): boolean {
+  return events.find(({ type }) => type === 'session.end') === event
+}
