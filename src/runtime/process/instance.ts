@@ -109,7 +109,7 @@ export class ProcessInstance implements WorkerInstance {
     child.on('error', () => {}) // Of Node's own child.kill(), which nobody calls; unheard it would end this process.
     const finishReading = drainPipes(child, { stdout: this.#stdout, stderr: this.#stderr })
     const disarm = atExit(() => {
-      signalGroup(this.pid, 'SIGKILL')
+      this.kill()
       this.#reserved.releaseSync()
     })
     const exit = await new Promise<WorkerExit>((resolve) => {
@@ -124,9 +124,9 @@ export class ProcessInstance implements WorkerInstance {
     })
     const survivors = await emptyGroup(this.pid)
     this.#phase = 'gone'
-    disarm()
     await finishReading()
     await this.#reserved.release().catch((error: unknown) => process.emitWarning(String(error), 'CorralWarning'))
+    disarm()
     if (survivors.length > 0) {
       this.#message ??= `Processes ${survivors.join(', ')} of the worker could not be killed`
       process.emitWarning(this.#message, 'CorralWarning')

@@ -67,7 +67,7 @@ function explain(cause: NodeJS.ErrnoException, { command, cwd }: ProcessSettings
   if (cause.code === 'ENOENT') {
     return isPath
       ? 'there is no such file; correct the path, which is relative to the working directory'
-      : `it is not in PATH (${path ?? 'which is not set'}); install it, or give its path`
+      : `it is not in the worker's PATH${path === undefined ? ', which is not set' : ''}; install it, or give its path`
   }
   if (cause.code === 'EACCES') return 'it is not executable for this user; correct its permissions (chmod +x)'
   if (cause.code === 'EAGAIN')

@@ -61,3 +61,18 @@ test('a group that is not there is empty', async () => {
   await once(child, 'exit')
   expect(await emptyGroup(child.pid!)).toEqual([])
 })
+
+test.runIf(process.platform === 'linux')(
+  'a group that will not die is given up, by the ids of its members',
+  async () => {
+    const child = spawn('sleep', ['1000'], { detached: true })
+    let now = 0
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 2_500))
+    const kill = vi.spyOn(process, 'kill').mockReturnValue(true)
+    expect(await emptyGroup(child.pid!)).toEqual([child.pid])
+    expect(kill).toHaveBeenCalledWith(-child.pid!, 'SIGKILL')
+    kill.mockRestore()
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  },
+)

@@ -116,7 +116,7 @@ describe('a command that cannot be started', () => {
 
   test('is named when it is not in PATH', async () => {
     await expect(launchCommand('no-such-command')).rejects.toThrow(
-      /^Cannot start "no-such-command": it is not in PATH \(.+\); install it, or give its path$/,
+      `Cannot start "no-such-command": it is not in the worker's PATH; install it, or give its path`,
     )
   })
 

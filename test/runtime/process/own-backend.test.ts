@@ -35,7 +35,7 @@ async function documentedBackend(source: string): Promise<WorkerBackend> {
   writeFileSync(join(directory, 'backend.mjs'), code)
   writeFileSync(join(directory, 'server.mjs'), source)
   const { threadWorker } = (await import(pathToFileURL(join(directory, 'backend.mjs')).href)) as {
-    threadWorker(file: string): WorkerBackend
+    threadWorker: (file: string) => WorkerBackend
   }
   return threadWorker(join(directory, 'server.mjs'))
 }
