@@ -8,7 +8,7 @@ import type { Core } from './core.ts'
 import { latin1, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import { sendProblem } from './problem.ts'
 import { rewriteLocation } from './target.ts'
-import type { Upstream } from './upstream.ts'
+import type { Lane, Upstream } from './upstream.ts'
 import { judge } from './verdict.ts'
 
 /** What is to be forwarded: the request of a session, its target taken apart. */
@@ -72,7 +72,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #waiting: AbortController | undefined
   #body: RequestBody | undefined
   #headers: string[] = []
-  #abort: ((error?: Error) => void) | undefined
+  #lane: Lane | undefined
   #resume: (() => void) | undefined
   #length = -1
   #closeDelimited = false
@@ -126,7 +126,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (phase === 'closed') return
     this.#phase = 'closed'
     this.#waiting?.abort()
-    if (phase !== 'ended') this.#abort?.()
+    this.#dropLane()
     this.#body?.destroy()
     this.#lease?.release()
   }
@@ -135,10 +135,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#resume?.()
   }
 
-  onConnect(abort: (error?: Error) => void): void {
-    this.#abort = abort
-    if (this.#is('closed')) abort()
-  }
+  /** What undici wants to be told to abort with; dropping the lane does it better. */
+  onConnect(): void {}
 
   onResponseStarted(): void {
     this.#answered = true
@@ -189,9 +187,13 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onComplete(trailers: (Buffer | string)[] | null): void {
+    const lane = this.#lane
+    if (lane === undefined) return
+    this.#lane = undefined
+    this.#upstream?.give(lane)
     if (!this.#is('streaming')) return
     if (this.#closeDelimited) {
-      void this.#verify()
+      void this.#verify(lane.resetting)
       return
     }
     if (trailers !== null && trailers.length > 0) this.#res.addTrailers(responseTrailers(trailers))
@@ -199,6 +201,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onError(error: Error): void {
+    this.#resume = undefined
     if (this.#is('requested')) void this.#failed(error)
     else if (this.#is('streaming')) this.#cut(error)
   }
@@ -209,8 +212,8 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #dispatch(body: Buffer | Readable | null): void {
     const { method } = this.#req
-    const upstream = this.#upstream as Upstream
-    upstream.dispatcher.dispatch(
+    this.#lane = (this.#upstream as Upstream).take(this.#retried)
+    this.#lane.client.dispatch(
       { path: this.#request.target, method: method as Dispatcher.HttpMethod, headers: this.#headers, body },
       this,
     )
@@ -226,16 +229,15 @@ class Exchange implements Dispatcher.DispatchHandler {
    * keep-alive connection just as the request was on its way: RFC 9110 §9.2.2 lets a proxy repeat idempotent requests.
    */
   async #failed(error: Error): Promise<void> {
-    if (!this.#retried && !this.#answered && isRepeatable(this.#req) && isConnectionLoss(error)) {
+    const upstream = this.#upstream as Upstream
+    const stale = this.#lane?.used === true && !this.#answered && isConnectionLoss(error)
+    this.#dropLane()
+    if (stale && !this.#retried && isRepeatable(this.#req) && !upstream.session.signal.aborted) {
       this.#retried = true
-      this.#abort = undefined
-      // undici is in the middle of taking the lost connection apart.
-      queueMicrotask(() => {
-        if (this.#is('requested')) this.#dispatch(null)
-      })
+      this.#dispatch(null)
       return
     }
-    const refusal = await judge(error, this.#upstream as Upstream)
+    const refusal = await judge(error, upstream)
     if (this.#is('requested')) this.#refuse(refusal)
   }
 
@@ -243,10 +245,10 @@ class Exchange implements Dispatcher.DispatchHandler {
    * A body that ends with its connection looks the same whether the worker finished or died: the worker must be alive for
    * it to count as finished.
    */
-  async #verify(): Promise<void> {
+  async #verify(reset: boolean): Promise<void> {
     const upstream = this.#upstream as Upstream
     this.#phase = 'verifying'
-    if (upstream.resetting) {
+    if (reset) {
       this.#cut(new Error('The worker reset the connection'))
       return
     }
@@ -277,11 +279,18 @@ class Exchange implements Dispatcher.DispatchHandler {
   /** Cuts the connection: the client must not take what it has for a whole response. */
   #cut(cause: unknown): void {
     this.#phase = 'ended'
+    this.#dropLane()
     const res = this.#res
     this.#core.report(this.#req, cause, { sessionId: this.#request.sessionId, cut: true })
     // A body that is delimited by the close would look complete: only a reset tells (RFC 9112 §8).
     if (!res.chunkedEncoding && this.#length === -1) res.socket?.resetAndDestroy()
     res.destroy()
+  }
+
+  #dropLane(): void {
+    const lane = this.#lane
+    this.#lane = undefined
+    if (lane !== undefined) this.#upstream?.drop(lane)
   }
 
   /** A method, for the phase changes in callbacks where the compiler cannot see it. */

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { connect as connectSocket } from 'node:net'
-import { Pool as Dispatcher, buildConnector } from 'undici'
+import { Client, buildConnector } from 'undici'
 import type { Lease, Session, WorkerAddress } from '../../index.ts'
 
 export interface UpstreamOptions {
@@ -20,34 +20,54 @@ export class Upstream {
   readonly address: WorkerAddress
   /** The worker's host and port, as `Host` names them. */
   readonly host: string
-  /** Keep-alive connections for plain requests. Destroyed with the session, which fails everything in flight. */
-  readonly dispatcher: Dispatcher
-  /** Upgraded connections. */
+  /** Upgraded connections, and those that are about to be. */
   readonly tunnels = new Set<Severable>()
-  /**
-   * Whether a connection is being reset right now. For undici a reset ends a close-delimited response as a proper close
-   * does; the exchange looks here to tell the two apart.
-   */
-  resetting = false
+  readonly #options: UpstreamOptions
+  readonly #lanes = new Set<Lane>()
+  /** Lanes without a request, the latest used last: it is the least likely to be closed by the worker. */
+  readonly #idle: Lane[] = []
+  #over: Error | undefined
 
   constructor(session: Session, options: UpstreamOptions) {
     this.session = session
     this.address = session.worker.address
     this.host = hostOf(this.address)
-    const { connectTimeout: timeout, headersTimeout, bodyTimeout } = options
-    const socketPath = 'socketPath' in this.address ? this.address.socketPath : undefined
-    const connect = buildConnector({ timeout, ...(socketPath === undefined ? {} : { socketPath }) })
-    this.dispatcher = new Dispatcher(`http://${this.host}`, {
-      connect: (target, callback) => {
-        connect(target, (...result) => {
-          // Before undici's own listener, which ends the response in the same turn.
-          result[1]?.on('error', () => this.#reset())
-          callback(...result)
-        })
-      },
-      headersTimeout,
-      bodyTimeout,
+    this.#options = options
+  }
+
+  /**
+   * A lane for one request, a used one when there is any. Give it back when the response is complete, else drop it.
+   *
+   * @throws the reason why the session is over.
+   */
+  take(fresh: boolean): Lane {
+    if (this.#over !== undefined) throw this.#over
+    const idle = fresh ? undefined : this.#idle.pop()
+    if (idle !== undefined) {
+      idle.busy = true
+      return idle
+    }
+    const lane = new Lane(this, this.#options)
+    this.#lanes.add(lane)
+    lane.client.on('disconnect', () => {
+      // A lane whose keep-alive connection has ended is worth nothing.
+      if (!lane.busy) this.drop(lane)
     })
+    return lane
+  }
+
+  give(lane: Lane): void {
+    lane.busy = false
+    lane.used = true
+    if (this.#lanes.has(lane)) this.#idle.push(lane)
+  }
+
+  /** Cuts a lane off, and whatever is under way on it. */
+  drop(lane: Lane): void {
+    if (!this.#lanes.delete(lane)) return
+    const at = this.#idle.indexOf(lane)
+    if (at !== -1) this.#idle.splice(at, 1)
+    lane.client.destroy().catch(() => {})
   }
 
   /** Opens a plain connection to the worker. */
@@ -75,8 +95,44 @@ export class Upstream {
 
   destroy(reason: unknown): void {
     const error = reason instanceof Error ? reason : new Error('The session is over', { cause: reason })
-    this.dispatcher.destroy(error).catch(() => {})
+    this.#over = error
+    for (const lane of this.#lanes) lane.client.destroy(error).catch(() => {})
+    this.#lanes.clear()
+    this.#idle.length = 0
     for (const tunnel of this.tunnels) tunnel.sever(error)
+  }
+}
+
+/**
+ * One keep-alive connection to a worker, that takes one request at a time. undici's own pool of them would be more work per
+ * request, does not tell which connection a request is on, and opens a new one for every request that is given up.
+ */
+export class Lane {
+  readonly client: Client
+  /** Whether a request is on it. */
+  busy = true
+  /** Whether it has carried a request before: then the worker may have closed it in the meantime. */
+  used = false
+  /**
+   * Whether the connection is being reset right now. For undici a reset ends a close-delimited response as a proper close
+   * does; the exchange looks here to tell the two apart.
+   */
+  resetting = false
+
+  constructor(upstream: Upstream, { connectTimeout: timeout, headersTimeout, bodyTimeout }: UpstreamOptions) {
+    const { address, host } = upstream
+    const connect = buildConnector({ timeout, ...('socketPath' in address && { socketPath: address.socketPath }) })
+    this.client = new Client(`http://${host}`, {
+      connect: (target, callback) => {
+        connect(target, (...result) => {
+          // Before undici's own listener, which ends the response in the same turn.
+          result[1]?.on('error', () => this.#reset())
+          callback(...result)
+        })
+      },
+      headersTimeout,
+      bodyTimeout,
+    })
   }
 
   #reset(): void {
