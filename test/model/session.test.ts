@@ -1,6 +1,7 @@
-import { sessionMachine } from 'corral/machines'
-import type { AnyEventObject } from 'xstate'
+import { sessionMachine, type SessionCommand } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
+import { createActor, type AnyEventObject } from 'xstate'
+import { VirtualClock } from '../support/virtual-clock.ts'
 import { findWalks, ownEvents, replay, transitionsOf } from './_chart.ts'
 
 const input = { sessionId: 'red', token: 7, grace: 100 }
@@ -41,6 +42,21 @@ describe('on the pure machine', () => {
       if (snapshot.value === 'ended') expect(snapshot.output).toEqual({ reason })
     }
     expect(steps.map(({ snapshot }) => snapshot.value)).toMatchSnapshot()
+  })
+})
+
+describe('on the real clock of the runtime', () => {
+  test.each(walks)('$transitions', async ({ events }) => {
+    const expected = replay(sessionMachine, input, events)
+    const clock = new VirtualClock()
+    const actor = createActor(sessionMachine, { input, clock }).start()
+    for (const { event, snapshot } of expected) {
+      if (event?.type.startsWith('xstate.after')) await clock.advance(actor.getSnapshot().context.grace)
+      else if (event) actor.send(event as SessionCommand)
+      expect(actor.getSnapshot().value).toEqual(snapshot.value)
+    }
+    actor.stop()
+    expect(clock.pending).toBe(0)
   })
 })
 
