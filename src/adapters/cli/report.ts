@@ -36,12 +36,20 @@ export function createReport({ json }: { json: boolean }): Report {
   return json ? reportJson : reportLine
 }
 
-// The level is set because the default one hides events when NODE_ENV is "test".
-const output = createConsola({ level: 3, throttle: 0, formatOptions: { date: false } })
+const output = createConsola({
+  // The default one hides events when NODE_ENV is "test".
+  level: 3,
+  // Else lines that are alike are held back and counted.
+  throttle: 0,
+  fancy: process.stdout.isTTY,
+  // Warnings are events as others are, and belong among them.
+  stderr: process.stdout,
+  formatOptions: { date: false },
+})
 
 function reportLine(event: ReportEvent): void {
   if (event.type === 'error') printFailure(messageOf(event.error))
-  else if (isWarning(event)) output.warn(describe(event))
+  else if (isWarning(event)) output.warn({ message: describe(event), badge: false })
   else output.info(describe(event))
 }
 
