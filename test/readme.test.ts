@@ -15,7 +15,7 @@ const source = (path: string) => readFileSync(`${root}src/${path}`, 'utf8')
 describe('the README', () => {
   test('shows what the quick start prints', async () => {
     const { scripts } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as { scripts: { start: string } }
-    const [, , ...args] = scripts.start.replace('--admin 127.0.0.1:8081', '--admin 0 --port 0 --json').split(' ')
+    const [, , , ...args] = scripts.start.replace('--admin 127.0.0.1:8081', '--admin 0 --port 0 --json').split(' ')
     const cli = corral(args)
     const [url, admin] = await Promise.all([urlOf(cli), cli.line('admin.listening')])
     const block = blockAfter('quick-start')
