@@ -41,7 +41,7 @@ const output = createConsola({
   level: 3,
   // Else lines that are alike are held back and counted.
   throttle: 0,
-  fancy: process.stdout.isTTY,
+  fancy: Boolean(process.stdout.isTTY),
   // Warnings are events as others are, and belong among them.
   stderr: process.stdout,
   formatOptions: { date: false },
