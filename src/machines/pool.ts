@@ -158,6 +158,8 @@ export const poolMachine = setup({
   guards: {
     isFilled: ({ context }) => context.counts.healthy >= context.policy.size.min,
     isEmpty: ({ context }) => context.workers.length === 0,
+    /** A worker that drains before the pool has started has failed: its crash, once it is gone, ends the pool. */
+    canFill: ({ context }) => context.counts.draining === 0 && planFor(context).start > 0,
     canGrow: ({ context }) => planFor(context).start > 0,
     canProbe: ({ context }) => context.pendingAdds === 0 && planFor(context).start > 0,
     canLease: ({ context }) => context.idle.length > 0 && context.queue.size > 0,
@@ -217,7 +219,7 @@ export const poolMachine = setup({
       description: 'Until `min` workers are healthy. The first failure ends the pool.',
       always: [
         { guard: 'isFilled', target: 'running' },
-        { guard: 'canGrow', actions: 'startWorker' },
+        { guard: 'canFill', actions: 'startWorker' },
       ],
       on: {
         'worker.crashed': { target: 'draining', actions: ['countFailure', 'relay'] },

@@ -4,7 +4,7 @@ import type { PoolPolicy } from '../machines/pool.ts'
 import type { LivenessPolicy, WorkerBackend } from './backend.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { WorkerInfo } from './lease.ts'
-import { callback, count, duration, validate } from './validate.ts'
+import { abortSignal, callback, count, duration, validate } from './validate.ts'
 
 export interface PoolOptions {
   /** What a worker is and how it is started: {@link processWorker}, or a backend of your own. */
@@ -173,7 +173,7 @@ const schema = z.strictObject({
     .prefault({}),
   breaker: z.strictObject({ failures: positive.default(3), cooldown: duration.default(5_000) }).prefault({}),
   inspect: callback<(event: InspectionEvent) => void>().optional(),
-  signal: z.instanceof(AbortSignal, { error: 'an AbortSignal' }).optional(),
+  signal: abortSignal.optional(),
   clock: z
     .custom<Clock>((clock) => typeof clock === 'object' && clock !== null && 'now' in clock, 'a Clock')
     .optional(),

@@ -4,13 +4,13 @@ import { poolMachine } from '../machines/pool.ts'
 import type { PoolFact, Refusal, SessionKey } from '../machines/events.ts'
 import type { Clock } from './clock.ts'
 import { callSafely, PoolEmitter } from './emitter.ts'
-import { InvalidOptionError, PoolClosedError, QueueFullError, WorkerStartError } from './errors.ts'
+import { PoolClosedError, QueueFullError, WorkerStartError } from './errors.ts'
 import { toLostEvent, toPoolEvent, type PoolEvent, type PoolEventType } from './events.ts'
 import type { Lease } from './lease.ts'
 import { resolveOptions, type PoolOptions, type PoolSettings } from './options.ts'
 import { SessionRecord } from './session-record.ts'
 import { Sweeper } from './sweeper.ts'
-import { duration, validate } from './validate.ts'
+import { abortSignal, duration, validate } from './validate.ts'
 import { WaitList } from './wait-list.ts'
 import { provideWorker, type Slots } from './worker-actors.ts'
 
@@ -115,7 +115,12 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
   return pool
 }
 
-const acquireOptions = z.object({ timeout: duration })
+const SESSION_ID = 'a session id: text that is not empty'
+const acquireOptions = z.object({
+  id: z.string(SESSION_ID).min(1, SESSION_ID),
+  timeout: duration,
+  signal: abortSignal.optional(),
+})
 const drainOptions = z.object({ deadline: duration })
 
 class ActorPool implements Pool {
@@ -160,7 +165,8 @@ class ActorPool implements Pool {
       this.#stopped.promise.then(() => false),
     ])
     signal?.removeEventListener('abort', giveUp)
-    if (started) return
+    if (started && !signal?.aborted) return
+    await this.#stopped.promise
     signal?.throwIfAborted()
     const { output } = this.actor.getSnapshot()
     throw output?.failure ? new WorkerStartError(output.failure) : new PoolClosedError('POOL_CLOSED')
@@ -223,8 +229,7 @@ class ActorPool implements Pool {
 
   async #wait(id: string, options: AcquireOptions = {}): Promise<Lease> {
     const { signal, timeout = this.#settings.acquireTimeout } = options
-    if (typeof id !== 'string' || id === '') throw new InvalidOptionError('id', 'a session id', JSON.stringify(id))
-    validate(acquireOptions, { timeout })
+    validate(acquireOptions, { id, timeout, signal })
     signal?.throwIfAborted()
     const state = this.#state()
     if (state !== 'running') throw new PoolClosedError(state === 'draining' ? 'POOL_DRAINING' : 'POOL_CLOSED')

@@ -10,6 +10,8 @@ const COUNT = 'a whole number of 0 or more'
 /** A time in milliseconds: finite, not negative, and no longer than a timer can wait. */
 export const duration = z.number(DURATION).min(0, DURATION).max(MAX_DELAY, DURATION)
 
+export const abortSignal = z.instanceof(AbortSignal, { error: 'an AbortSignal' })
+
 /** A whole number, zero or more. */
 export const count = z.number(COUNT).int(COUNT).min(0, COUNT)
 

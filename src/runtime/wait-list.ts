@@ -46,8 +46,11 @@ export class WaitList {
       if (this.#waiters.size === 0) this.#onEmpty(this)
     }
     const onTimeout = () => leave(new AcquireTimeoutError(this.sessionId, timeout))
-    if (timeout === 0) return onTimeout()
     const onAbort = () => leave(signal?.reason)
+    // A listener may have aborted it while the pool was asked.
+    if (signal?.aborted) return onAbort()
+    // When a listener calls, the pool leases a free worker only once it has dealt with what it is telling.
+    if (timeout === 0) return queueMicrotask(onTimeout)
     const timer = this.#clock.setTimeout(onTimeout, timeout)
     signal?.addEventListener('abort', onAbort, { once: true })
     waiter.release = () => {
