@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty'
 import { stripVTControlCharacters } from 'node:util'
 import { createConsola } from 'consola'
 import { type PoolEvent, type PoolStats, type WorkerAddress, isCorralError } from '../../index.ts'
@@ -41,7 +42,7 @@ const output = createConsola({
   level: 3,
   // Else lines that are alike are held back and counted.
   throttle: 0,
-  fancy: Boolean(process.stdout.isTTY),
+  fancy: isatty(1),
   // Warnings are events as others are, and belong among them.
   stderr: process.stdout,
   formatOptions: { date: false },
