@@ -86,9 +86,10 @@ export class FakePool {
     }
   }
 
-  /** Resolves once every lease has been given back. */
-  idle(): Promise<void> {
-    return this.until(() => this.granted > 0 && this.open === 0)
+  /** Resolves once there were leases and all have been given back, with the number of open ones. */
+  async idle(): Promise<number> {
+    await this.until(() => this.granted > 0 && this.open === 0)
+    return this.open
   }
 
   release(): void {

@@ -43,7 +43,7 @@ describe('the client leaves', () => {
     await get(port, '/', { 'x-session-id': '' })
     pool.grant()
     await pool.until(() => pool.granted === 2)
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('before the response: the request to the worker is aborted', async () => {
@@ -55,7 +55,7 @@ describe('the client leaves', () => {
     const closed = once(req.socket, 'close')
     client.socket.destroy()
     await closed
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('within the response: the request to the worker is aborted', async () => {
@@ -71,7 +71,7 @@ describe('the client leaves', () => {
     const closed = once(req.socket, 'close')
     client.socket.destroy()
     await closed
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('within its upload: the request to the worker is aborted, not ended', async () => {
@@ -91,28 +91,28 @@ describe('the client leaves', () => {
     await arrived.promise
     client.socket.destroy()
     expect(await failed.promise).toBe('ECONNRESET')
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('aborted requests leave no connections to the worker behind', async () => {
     const open = new Set<object>()
     const changed: (() => void)[] = []
+    let accepted = 0
     const worker = rawWorker(async ({ socket }) => {
+      accepted++
       open.add(socket)
-      socket.once('close', () => {
-        open.delete(socket)
-        for (const resolve of changed.splice(0)) resolve()
-      })
       await once(socket, 'end')
       socket.destroy()
+      await once(socket, 'close')
+      open.delete(socket)
+      for (const resolve of changed.splice(0)) resolve()
     })
-    let accepted = 0
-    worker.on('connection', () => accepted++)
     const { port, pool } = await openScene(worker)
-    for (let i = 1; i <= 3; i++) {
+    for (let i = 0; i < 3; i++) {
+      const arrived = once(worker, 'connection')
       const client = await dial(port)
       client.send(plain)
-      while (accepted < i) await new Promise((resolve) => setImmediate(resolve))
+      await arrived
       client.socket.destroy()
       await pool.idle()
     }
@@ -127,7 +127,7 @@ describe('the client leaves', () => {
     client.send(plain + plain)
     await pool.until(() => pool.granted === 2)
     client.socket.destroy()
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 })
 
@@ -148,7 +148,7 @@ describe('the worker fails', () => {
     expect(text).not.toContain('secret')
     expect(failures).toMatchObject([{ code: 'SESSION_LOST', status: 502, sessionId: 'red', method: 'POST' }])
     expect(String(failures[0]?.cause)).toContain('secret internals')
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('without dying: 502 UPSTREAM_FAILED, with no address in it', async () => {
@@ -163,14 +163,14 @@ describe('the worker fails', () => {
       status: 502,
       code: 'UPSTREAM_FAILED',
     })
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('by not listening: 502', async () => {
     const pool = new FakePool({ host: '127.0.0.1', port: 1 })
     const { port } = await openGateway(pool)
     expect((await get(port, '/')).status).toBe(502)
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('by answering nonsense: 502', async () => {
@@ -187,7 +187,7 @@ describe('the worker fails', () => {
     const response = await get(port, '/')
     expect(response.status).toBe(504)
     expect(await response.json()).toMatchObject({ code: 'UPSTREAM_TIMEOUT' })
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('within a chunked response: the connection is cut', async () => {
@@ -211,7 +211,7 @@ describe('the worker fails', () => {
     })
     const response = await get(port, '/')
     expect(response.status).toBe(200)
-    await expect(response.text()).rejects.toThrow()
+    await expect(response.text()).rejects.toThrow('terminated')
   })
 
   test('the session ends within a response: the connection is cut', async () => {
@@ -221,7 +221,7 @@ describe('the worker fails', () => {
     await client.take('half')
     pool.end('red')
     expect(await client.rest()).not.toContain('0\r\n\r\n')
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('the session ends before the response: 502 SESSION_ENDED', async () => {
@@ -257,7 +257,7 @@ describe('a close-delimited response', () => {
     })
     const { port, pool } = await openScene(worker)
     expect(await (await get(port, '/')).text()).toBe('all of it')
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('is cut when the worker closes and does not accept connections any more', async () => {
@@ -268,8 +268,8 @@ describe('a close-delimited response', () => {
       connection.socket.end()
     })
     const { port, pool } = await openScene(worker)
-    await expect((async () => (await get(port, '/')).text())()).rejects.toThrow()
-    await pool.idle()
+    await expect((async () => (await get(port, '/')).text())()).rejects.toThrow('terminated')
+    expect(await pool.idle()).toBe(0)
   })
 
   test('is cut when the session was lost', async () => {
@@ -283,7 +283,7 @@ describe('a close-delimited response', () => {
     await client.take('some of it')
     pool.lose('red')
     expect(await client.rest()).not.toContain('0\r\n\r\n')
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('is cut when the worker resets the connection', async () => {
@@ -300,7 +300,7 @@ describe('a close-delimited response', () => {
     await client.take('some of it')
     ;(await sent.promise).socket.resetAndDestroy()
     expect(await client.rest()).not.toContain('0\r\n\r\n')
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('cut towards an HTTP/1.0 client is a reset, as a close would look complete', async () => {
@@ -320,7 +320,7 @@ describe('a close-delimited response', () => {
     )
     ;(await arrived.promise).socket.destroy()
     expect((await error).code).toBe('ECONNRESET')
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 })
 
@@ -341,7 +341,7 @@ describe('a keep-alive connection that the worker has closed', () => {
     expect(await (await get(port, '/1')).text()).toBe('ok')
     expect(await (await get(port, '/2')).text()).toBe('ok')
     expect(seen).toEqual(['GET /1 HTTP/1.1', 'GET /2 HTTP/1.1', 'GET /2 HTTP/1.1'])
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('fails any other request, which is never sent twice', async () => {
@@ -415,14 +415,14 @@ describe('the pool refuses', () => {
     client.send('POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: chunked\r\n\r\n')
     await client.take('"QUEUE_FULL"}')
     const chunk = `10000\r\n${'x'.repeat(0x10000)}\r\n`
-    const closed = once(client.socket, 'close')
     const pump = () => {
       while (!client.socket.destroyed && client.socket.write(chunk));
       client.socket.once('drain', pump)
     }
     pump()
     client.socket.on('end', () => client.socket.destroy())
-    await closed
+    await once(client.socket, 'close')
+    expect(pool.granted).toBe(0)
   })
 })
 

@@ -236,7 +236,7 @@ describe('responses', () => {
     const one = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${more}\r\n`
     client.send(one('/1') + one('/2') + one('/3', 'Connection: close\r\n'))
     expect((await client.rest()).match(/<.*?>/g)).toEqual(['</1>', '</2>', '</3>'])
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('an unasked transfer coding is a failure of the worker', async () => {
@@ -323,7 +323,7 @@ describe('streaming', () => {
     let read = 0
     for await (const chunk of res) read += (chunk as Buffer).length
     expect(read).toBe(size)
-    await pool.idle()
+    expect(await pool.idle()).toBe(0)
   })
 
   test('a worker that does not read holds the client back', async () => {
