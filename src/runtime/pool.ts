@@ -174,7 +174,7 @@ class ActorPool implements Pool {
 
   acquire(id: string, options?: AcquireOptions): Promise<Lease> {
     const record = this.#live.get(id)
-    if (record?.phase === 'open' && !options?.signal?.aborted) return Promise.resolve(record.open())
+    if (record?.isOpen && !options?.signal?.aborted) return Promise.resolve(record.open())
     return this.#wait(id, options)
   }
 
@@ -278,6 +278,9 @@ class ActorPool implements Pool {
       case 'worker.crashed':
         this.#totals.workersCrashed++
         break
+      case 'pool.draining':
+        this.#refuseUnrequested()
+        break
       case 'pool.running':
         this.#running.resolve()
         return
@@ -324,6 +327,15 @@ class ActorPool implements Pool {
     if (!record) return
     record.phase = 'closing'
     this.#closing++
+  }
+
+  /** The pool refuses whoever it knows to wait; it does not know those who wait for a closing session. */
+  #refuseUnrequested(): void {
+    for (const list of this.#waiting.values()) {
+      if (list.requested) continue
+      this.#waiting.delete(list.sessionId)
+      list.refuse(() => new PoolClosedError('POOL_DRAINING'))
+    }
   }
 
   #onLost(fact: PoolFact & { type: 'session.lost' }): void {

@@ -12,6 +12,12 @@ export interface IdleObserver {
   onIdle(record: SessionRecord): void
 }
 
+/** What a record needs of the actor that is its session. */
+export interface SessionActor {
+  send(command: SessionCommand): void
+  getSnapshot(): { readonly status: string; readonly value?: unknown }
+}
+
 /**
  * The directory's record of a live session: counts its open connections and tells the session actor only when the
  * count leaves or reaches zero.
@@ -31,20 +37,14 @@ export class SessionRecord implements Session {
   leases = 0
   phase: 'open' | 'closing' | 'ended' = 'open'
 
-  readonly #actor: { send(command: SessionCommand): void }
+  readonly #actor: SessionActor
   readonly #observer: IdleObserver
   #controller: AbortController | undefined
   #lost: SessionLostError | undefined
   #endReason: SessionEndReason = 'released'
   #onEnd: (() => void)[] = []
 
-  constructor(
-    { sessionId, token }: SessionKey,
-    slot: Slot,
-    actor: { send(command: SessionCommand): void },
-    observer: IdleObserver,
-    now: number,
-  ) {
+  constructor({ sessionId, token }: SessionKey, slot: Slot, actor: SessionActor, observer: IdleObserver, now: number) {
     this.id = sessionId
     this.token = token
     this.slot = slot
@@ -62,6 +62,15 @@ export class SessionRecord implements Session {
       if (this.phase === 'ended') this.#controller.abort(this.#error())
     }
     return this.#controller.signal
+  }
+
+  /**
+   * Whether the session takes connections. The chart says so, and not {@link phase}: what tells of its end may still
+   * be on its way while a listener asks.
+   */
+  get isOpen(): boolean {
+    const { status, value } = this.#actor.getSnapshot()
+    return status === 'active' && value !== 'closing'
   }
 
   /** A lease for the first connection of a session that has just started: its actor starts as active. */
@@ -83,7 +92,7 @@ export class SessionRecord implements Session {
   close(): void {
     if (--this.leases > 0 || this.phase === 'ended') return
     this.#actor.send({ type: 'session.disconnected' })
-    if (this.phase === 'open') this.#observer.onIdle(this)
+    if (this.isOpen) this.#observer.onIdle(this)
   }
 
   /** Asks the session to end. */

@@ -182,7 +182,7 @@ describe('createPool', () => {
     backend.worker('w1').exit({ exitCode: 1, retry: true })
     await clock.advance(900)
     backend.worker('w1').becomeReady()
-    await starting
+    expect((await starting).stats().workers.healthy).toBe(1)
   })
 
   test('a start that timed out is not tried again', async () => {
