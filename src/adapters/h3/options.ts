@@ -200,5 +200,7 @@ function object(option: string, value: unknown, keys: readonly string[]): void {
 
 function show(value: unknown): string {
   if (typeof value === 'function') return 'a function'
+  // JSON has no NaN.
+  if (typeof value === 'number') return String(value)
   return JSON.stringify(value) ?? String(value)
 }

@@ -1,0 +1,149 @@
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import { createServer } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { createGateway, fromHeader } from 'corral/h3'
+import type { ListenOptions } from 'corral/h3'
+import { FakePool } from './_pool.ts'
+import { dial, get, listenOn, openScene, rawWorker, signal } from './_scene.ts'
+
+const plain = 'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n'
+
+const upgrade =
+  'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n'
+
+function gateway() {
+  return createGateway(new FakePool({ host: '127.0.0.1', port: 1 }).asPool, { sessionId: fromHeader('x') })
+}
+
+describe('listen', () => {
+  test('tells where it listens', async () => {
+    const { listener } = await openScene((_req, res) => res.end('ok'))
+    expect(listener.url).toBe(`http://127.0.0.1:${listener.port}`)
+    expect(listener.server.listening).toBe(true)
+    expect(await (await fetch(listener.url, { headers: { 'x-session-id': 'red' } })).text()).toBe('ok')
+  })
+
+  test('takes the port that it is asked for', async () => {
+    const free = createServer()
+    const port = await listenOn(free)
+    await new Promise((resolve) => free.close(resolve))
+    const listener = await gateway().listen({ port })
+    expect(listener.port).toBe(port)
+    await listener.close()
+  })
+
+  test('listens on all interfaces when asked to', async () => {
+    const listener = await gateway().listen({ port: 0, hostname: '0.0.0.0' })
+    expect(listener.server.address()).toMatchObject({ address: '0.0.0.0' })
+    await listener.close()
+  })
+
+  test('rejects on a busy port and never moves to another one', async () => {
+    const port = await listenOn(createServer())
+    await expect(gateway().listen({ port })).rejects.toMatchObject({
+      code: 'EADDRINUSE',
+      message: `Cannot listen on 127.0.0.1:${port}: the port is in use`,
+    })
+  })
+
+  test('rejects on a port that listhen would replace', async () => {
+    await expect(gateway().listen({ port: 6000 })).rejects.toMatchObject({ code: 'EADDRNOTAVAIL' })
+  })
+
+  test('rejects on an address that this machine does not have', async () => {
+    await expect(gateway().listen({ port: 0, hostname: '192.0.2.1' })).rejects.toMatchObject({ code: 'EADDRNOTAVAIL' })
+  })
+
+  test.each([
+    [{ port: -1 }, 'port'],
+    [{ port: 70_000 }, 'port'],
+    [{ hostname: '' }, 'hostname'],
+    [{ hostname: 'under_score' }, 'hostname'],
+    [{ host: 'a' }, 'host'],
+  ])('refuses %j', async (options, option) => {
+    await expect(gateway().listen(options as ListenOptions)).rejects.toMatchObject({ code: 'INVALID_OPTION', option })
+  })
+})
+
+describe('close', () => {
+  test('closes idle keep-alive connections at once, and accepts no new ones', async () => {
+    const { listener, port } = await openScene((_req, res) => res.end('ok'))
+    const client = await dial(port)
+    client.send(plain)
+    await client.take('ok')
+    await listener.close()
+    await client.rest()
+    expect(listener.server.listening).toBe(false)
+    await expect(get(port, '/')).rejects.toThrow('fetch failed')
+  })
+
+  test('lets a response that has begun finish, and closes its connection after it', async () => {
+    const begun = signal<ServerResponse>()
+    const { listener, port, pool } = await openScene((_req, res) => {
+      res.write('one ')
+      begun.resolve(res)
+    })
+    const client = await dial(port)
+    client.send(plain)
+    const res = await begun.promise
+    await client.take('one ')
+    const closed = listener.close()
+    await once(listener.server, 'close', { signal: AbortSignal.timeout(50) }).catch(() => {})
+    res.end('two')
+    expect(await client.rest()).toMatch(/two\r\n0\r\n\r\n$/)
+    await closed
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('announces the close in responses that have not begun', async () => {
+    const arrived = signal<ServerResponse>()
+    const { listener, port } = await openScene((_req, res) => arrived.resolve(res))
+    const client = await dial(port)
+    client.send(plain)
+    const res = await arrived.promise
+    const closed = listener.close()
+    res.end('ok')
+    expect(await client.rest()).toContain('\r\nConnection: close\r\n')
+    await closed
+  })
+
+  test('cuts what is left after the grace, upgraded connections too', async () => {
+    const worker = rawWorker(async (connection) => {
+      const head = await connection.head()
+      if (head.includes('Upgrade'))
+        connection.send('HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n')
+      await connection.rest()
+      connection.socket.destroy()
+    })
+    const { listener, port, pool } = await openScene(worker)
+    const plainClient = await dial(port)
+    plainClient.send(plain)
+    const upgraded = await dial(port)
+    upgraded.send(upgrade)
+    await upgraded.head()
+    await pool.until(() => pool.granted === 2)
+    await listener.close({ grace: 50 })
+    await Promise.all([plainClient.rest(), upgraded.rest()])
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('can be cut short by a second one', async () => {
+    const { listener, port, pool } = await openScene(() => {})
+    const client = await dial(port)
+    client.send(plain)
+    await pool.until(() => pool.granted === 1)
+    const first = listener.close({ grace: 60_000 })
+    await listener.close({ grace: 0 })
+    await first
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('of nothing resolves', async () => {
+    const listener = await gateway().listen({ port: 0 })
+    await listener.close()
+    await listener.close()
+    await using again = await gateway().listen({ port: 0 })
+    expect(again.server.listening).toBe(true)
+  })
+})

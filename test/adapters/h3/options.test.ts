@@ -1,0 +1,46 @@
+import { describe, expect, test } from 'vitest'
+import { createGateway, fromHeader, problems } from 'corral/h3'
+import type { GatewayOptions } from 'corral/h3'
+import { FakePool } from './_pool.ts'
+
+const pool = new FakePool({ host: '127.0.0.1', port: 1 }).asPool
+const sessionId = fromHeader('x-session-id')
+
+describe('createGateway', () => {
+  test.each<[string, object, string]>([
+    ['sessionId', {}, 'expected a function, or a non-empty array of them, got undefined'],
+    ['sessionId', { sessionId: [] }, 'expected a function, or a non-empty array of them, got []'],
+    ['sessionId', { sessionId: ['x'] }, 'got "x"'],
+    ['idPattern', { sessionId, idPattern: 'x' }, 'expected a RegExp, got "x"'],
+    ['base', { sessionId, base: 'x' }, 'expected a plain path such as "/tools", got "x"'],
+    ['host', { sessionId, host: 'drop' }, 'expected "rewrite" or "keep", got "drop"'],
+    ['trustForwarded', { sessionId, trustForwarded: 1 }, 'expected a boolean, got 1'],
+    ['via', { sessionId, via: 'a b' }, 'got "a b"'],
+    ['via', { sessionId, via: true }, 'got true'],
+    ['retryAfter', { sessionId, retryAfter: -1 }, 'expected a whole number of milliseconds, 0 or more, got -1'],
+    ['upstream.connectTimeout', { sessionId, upstream: { connectTimeout: '1s' } }, 'got "1s"'],
+    ['upstream.bodyTimeout', { sessionId, upstream: { bodyTimeout: Number.NaN } }, 'got NaN'],
+    ['upstream.timeout', { sessionId, upstream: { timeout: 1 } }, 'expected one of connectTimeout, headersTimeout'],
+    ['onError', { sessionId, onError: {} }, 'expected a function, got {}'],
+    ['session', { sessionId, session: 1 }, 'expected one of sessionId, idPattern'],
+  ])('refuses a wrong %s: %j', (option, options, message) => {
+    const make = () => createGateway(pool, options as GatewayOptions)
+    expect(make).toThrow(message)
+    expect(make).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', option }))
+  })
+
+  test('refuses names that are no names', () => {
+    expect(() => fromHeader('x y')).toThrow(expect.objectContaining({ option: 'fromHeader(name)' }))
+  })
+})
+
+describe('problems', () => {
+  test('have an error status and a WebSocket close code', () => {
+    for (const { status, close, title } of Object.values(problems)) {
+      expect(status).toBeGreaterThanOrEqual(400)
+      expect(close).toBeGreaterThanOrEqual(1001)
+      expect(close).toBeLessThan(1016)
+      expect(title).not.toBe('')
+    }
+  })
+})
