@@ -30,6 +30,28 @@ describe('a signal', () => {
     expect(fixtureProcesses()).toEqual([])
   })
 
+  test('between many short requests answers each in full, refuses it, or does not take it', async () => {
+    const cli = run('echo-server', ['--max', '3', '--grace', '1m'])
+    const url = await urlOf(cli)
+    const seen = { served: 0, refused: 0, broken: 0 }
+    const client = async (session: string): Promise<void> => {
+      for (;;) {
+        const response = await get(url, session).catch(() => undefined)
+        if (response === undefined) return
+        const body = await response.json().catch(() => undefined)
+        if (response.status === 200 && body !== undefined) seen.served++
+        else if (response.status === 503 && body !== undefined) seen.refused++
+        else seen.broken++
+        if (seen.served === 200) cli.kill('SIGTERM')
+      }
+    }
+    await Promise.all(Array.from({ length: 24 }, (_, i) => client(`session-${i % 3}`)))
+    expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+    expect(seen.served).toBeGreaterThanOrEqual(200)
+    expect(seen.broken).toBe(0)
+    expect(fixtureProcesses()).toEqual([])
+  })
+
   test('cuts what is still open when the grace is over', async () => {
     const cli = run('echo-server', ['--grace', '100ms'])
     const endless = await get(`${await urlOf(cli)}/sse`, 'red')
