@@ -31,7 +31,7 @@ export interface Exploration {
 
 /** Names of all transitions of a chart, read from its state nodes: eventless and delayed ones included. */
 export function transitionsOf(machine: AnyStateMachine): string[] {
-  return [...names(machine).values()]
+  return [...namesOf(machine).values()]
 }
 
 /** Every state of a chart, by path. */
@@ -71,13 +71,13 @@ export interface Step {
 
 /** Runs the events through an actor of the machine and tells what each of them did; the first step is the start. */
 export function replay(machine: AnyStateMachine, input: unknown, events: readonly AnyEventObject[]): Step[] {
-  const nameOf = names(machine)
+  const nameOf = namesOf(machine)
   let transitions: string[] = []
   let emitted: AnyEventObject[] = []
   // The first microsteps happen inside createActor, before there is an actor to compare with.
   let actor: (AnyActorRef & { start(): void }) | undefined
   actor = createActor(machine, {
-    input: input as never,
+    input,
     clock: new VirtualClock(),
     inspect: (inspection) => {
       if (inspection.type !== '@xstate.microstep' || (actor && inspection.actorRef !== actor)) return
@@ -154,7 +154,8 @@ export function ownEvents(snapshot: AnyMachineSnapshot): string[] {
   return [...new Set(types)].filter((type) => type.startsWith('xstate.') && !type.includes('*'))
 }
 
-function names(machine: AnyStateMachine): Map<AnyTransitionDefinition, string> {
+/** Every transition of a chart with its name. */
+export function namesOf(machine: AnyStateMachine): Map<AnyTransitionDefinition, string> {
   const result = new Map<AnyTransitionDefinition, string>()
   for (const node of statesOf(machine)) {
     const all: AnyTransitionDefinition[] = [...node.transitions.values()].flat()
