@@ -45,9 +45,16 @@ export function exitFailure(code: FailureCode, exit: ProcessExit): Failure {
   return { code, message: exit.message ?? `The worker ${describeExit(exit)}${during}`, exitCode, signal, output }
 }
 
-/** A failure with the end of its process filled in; its code and message, the first cause, stay. */
-export function withExit(failure: Failure, { exitCode, signal, output = [] }: ProcessExit): Failure {
-  return { ...failure, exitCode, signal, output: output.length > 0 ? output : failure.output }
+/** A failure with the end of its process filled in; its code and message, the first cause, stay in front. */
+export function withExit(failure: Failure, { exitCode, signal, message, output = [] }: ProcessExit): Failure {
+  const { message: cause } = failure
+  return {
+    ...failure,
+    message: message === undefined || message === cause ? cause : `${cause}. ${message}`,
+    exitCode,
+    signal,
+    output: output.length > 0 ? output : failure.output,
+  }
 }
 
 function describeExit({ exitCode, signal }: ProcessExit): string {

@@ -157,7 +157,7 @@ class ActorPool implements Pool {
 
   async start(): Promise<void> {
     const { signal } = this.#settings
-    const giveUp = () => this.actor.send({ type: 'pool.drain', grace: 0 })
+    const giveUp = () => this.#drain(0)
     signal?.addEventListener('abort', giveUp, { once: true })
     this.actor.start()
     const started = await Promise.race([
@@ -210,12 +210,12 @@ class ActorPool implements Pool {
 
   async drain({ deadline = 30_000 }: DrainOptions = {}): Promise<void> {
     validate(drainOptions, { deadline })
-    this.actor.send({ type: 'pool.drain', grace: deadline })
+    this.#drain(deadline)
     await this.#stopped.promise
   }
 
   close(): Promise<void> {
-    this.actor.send({ type: 'pool.drain', grace: 0 })
+    this.#drain(0)
     return this.#stopped.promise
   }
 
@@ -225,6 +225,10 @@ class ActorPool implements Pool {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #drain(grace: number): void {
+    if (this.#state() !== 'stopped') this.actor.send({ type: 'pool.drain', grace })
   }
 
   async #wait(id: string, options: AcquireOptions = {}): Promise<Lease> {
