@@ -55,11 +55,20 @@ export type StatusFact = { readonly workerId: string; readonly from: WorkerStatu
   | ({ readonly type: 'worker.dead' } & WorkerOutput)
 )
 
+/** A worker failed. It counts as `restarting` until it tells, right after, whether it will restart or is dead. */
+export interface CrashFact {
+  readonly type: 'worker.crashed'
+  readonly workerId: string
+  readonly from: WorkerStatus
+  readonly failure: Failure
+  /** Whether the process had been leased before. */
+  readonly served: boolean
+}
+
 /** What a worker tells the pool that spawned it. */
 export type WorkerFact =
   | StatusFact
-  /** `served`: whether the process had been leased before. */
-  | { readonly type: 'worker.crashed'; readonly workerId: string; readonly failure: Failure; readonly served: boolean }
+  | CrashFact
   /** The lease came too late: the worker was not healthy any more. */
   | (SessionKey & { readonly type: 'worker.leaseRefused'; readonly workerId: string })
   | (SessionFact & { readonly workerId: string })

@@ -1,4 +1,5 @@
 export type {
+  CrashFact,
   PoolCommand,
   PoolFact,
   ProcessCommand,

@@ -1,5 +1,5 @@
 import { assign, emit, enqueueActions, setup } from 'xstate'
-import type { PoolCommand, PoolFact, SessionKey, StatusFact, WorkerFact, WorkerStatus } from './events.ts'
+import type { CrashFact, PoolCommand, PoolFact, SessionKey, StatusFact, WorkerFact, WorkerStatus } from './events.ts'
 import type { Failure } from './failure.ts'
 import { plan, type Plan, type SizeLimits } from './sizing.ts'
 import { emptyQueue, enqueue as enqueueSession, first, remove, type WaitQueue } from './wait-queue.ts'
@@ -76,7 +76,7 @@ export const poolMachine = setup({
   },
   actions: {
     /** Moves the worker from the count it leaves to the one it enters. */
-    count: assign(({ context, event }) => recount(context, event as StatusFact)),
+    count: assign(({ context, event }) => recount(context, event as StatusFact | CrashFact)),
     addIdle: assign(({ context, event }) => ({ idle: [...context.idle, (event as StatusFact).workerId] })),
     dropIdle: assign(({ context, event }) => ({ idle: without(context.idle, (event as StatusFact).workerId) })),
     dropWorker: assign(({ context, event }) => ({ workers: without(context.workers, (event as StatusFact).workerId) })),
@@ -205,7 +205,7 @@ export const poolMachine = setup({
     'worker.leaseRefused': { actions: 'queueSession' },
     'worker.resetting': { actions: ['count', 'relay'] },
     'worker.draining': { actions: ['count', 'dropIdle', 'relay'] },
-    'worker.crashed': { actions: ['countFailure', 'relay'] },
+    'worker.crashed': { actions: ['count', 'dropIdle', 'countFailure', 'relay'] },
     'worker.restarting': { actions: ['count', 'dropIdle', 'relay'] },
     'worker.dead': { actions: ['count', 'dropIdle', 'dropWorker', 'relay'] },
     'session.closing': { actions: 'relay' },
@@ -222,7 +222,7 @@ export const poolMachine = setup({
         { guard: 'canFill', actions: 'startWorker' },
       ],
       on: {
-        'worker.crashed': { target: 'draining', actions: ['countFailure', 'relay'] },
+        'worker.crashed': { target: 'draining', actions: ['count', 'dropIdle', 'countFailure', 'relay'] },
         'pool.drain': { target: 'draining', actions: 'recordGrace' },
       },
     },
@@ -269,7 +269,11 @@ export const poolMachine = setup({
                   target: 'closed',
                   actions: ['count', 'addIdle', 'relay', 'closeBreaker'],
                 },
-                'worker.crashed': { guard: 'isProbe', target: 'open', actions: ['countFailure', 'relay'] },
+                'worker.crashed': {
+                  guard: 'isProbe',
+                  target: 'open',
+                  actions: ['count', 'dropIdle', 'countFailure', 'relay'],
+                },
               },
             },
           },
@@ -330,17 +334,18 @@ function planFor({ policy, workers, idle, counts, pendingAdds, queue }: PoolCont
   })
 }
 
-const statusOf: Readonly<Record<StatusFact['type'], WorkerStatus>> = {
+const statusOf: Readonly<Record<(StatusFact | CrashFact)['type'], WorkerStatus>> = {
   'worker.spawning': 'spawning',
   'worker.ready': 'healthy',
   'worker.leased': 'leased',
   'worker.resetting': 'resetting',
   'worker.draining': 'draining',
+  'worker.crashed': 'restarting',
   'worker.restarting': 'restarting',
   'worker.dead': 'dead',
 }
 
-function recount(context: PoolContext, fact: StatusFact): Partial<PoolContext> {
+function recount(context: PoolContext, fact: StatusFact | CrashFact): Partial<PoolContext> {
   const counts = { ...context.counts }
   let { pendingAdds } = context
   const add = (status: WorkerStatus, by: 1 | -1) => {

@@ -174,8 +174,10 @@ export const workerMachine = setup({
       enqueue.assign({ reported: params.status })
     }),
     reportCrash: enqueueActions(({ context, enqueue, self }) => {
-      const { id: workerId, failure, sessions } = context
-      if (failure) tell(enqueue, self, { type: 'worker.crashed', workerId, failure, served: sessions > 0 })
+      const { id: workerId, reported: from, failure, sessions } = context
+      if (!failure) return
+      tell(enqueue, self, { type: 'worker.crashed', workerId, from, failure, served: sessions > 0 })
+      enqueue.assign({ reported: 'restarting' })
     }),
   },
   guards: {

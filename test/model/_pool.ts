@@ -18,12 +18,12 @@ const session = { sessionId: 'red', token: 1 }
 
 /** What a worker can report in each status. */
 const reports: Readonly<Record<string, readonly string[]>> = {
-  spawning: ['worker.ready', 'worker.draining', 'worker.dead'],
-  healthy: ['worker.leased', 'worker.draining', 'worker.restarting', 'worker.dead'],
-  leased: ['worker.ready', 'worker.resetting', 'worker.draining', 'worker.restarting', 'worker.dead'],
-  resetting: ['worker.ready', 'worker.draining', 'worker.restarting', 'worker.dead'],
-  draining: ['worker.restarting', 'worker.dead'],
-  restarting: ['worker.spawning', 'worker.dead'],
+  spawning: ['worker.ready', 'worker.draining', 'worker.crashed'],
+  healthy: ['worker.leased', 'worker.draining', 'worker.crashed'],
+  leased: ['worker.ready', 'worker.resetting', 'worker.draining', 'worker.crashed'],
+  resetting: ['worker.ready', 'worker.draining', 'worker.crashed'],
+  draining: ['worker.crashed', 'worker.dead'],
+  restarting: ['worker.restarting', 'worker.spawning', 'worker.dead'],
 }
 
 /** What can happen to a pool that has made at most `limit` workers: their number is what makes its states infinite. */
@@ -36,8 +36,6 @@ const eventsUpTo =
     const statuses = Object.entries({ ...counts, spawning: pendingAdds }).filter(([, count]) => count > 0)
     const told = statuses.flatMap(([from]) => (reports[from] ?? []).flatMap((type) => reportsOf(context, type, from)))
     const anyWorker = workers.slice(0, 1).flatMap((workerId) => [
-      { type: 'worker.crashed', workerId, failure, served: false },
-      { type: 'worker.crashed', workerId, failure, served: true },
       { type: 'worker.leaseRefused', workerId, ...session },
       { type: 'session.closing', workerId, ...session, reason: 'released' },
       { type: 'session.lost', workerId, ...session, failure },
@@ -61,13 +59,23 @@ function reportsOf({ workers, idle, counts }: PoolContext, type: string, from: s
   const isOnItsWay = type === 'worker.leased'
   const candidates = workers.filter((id) => idle.includes(id) === (from === 'healthy' && !isOnItsWay))
   if (isOnItsWay && counts.healthy === idle.length) return []
-  return candidates.slice(0, 1).map((workerId) => ({
-    type,
-    workerId,
-    from: from as WorkerStatus,
-    ...(isOnItsWay && session),
-    ...(type === 'worker.dead' && { reason: 'stopped', exitCode: 0, signal: null, failure: null }),
-  }))
+  const variants =
+    type === 'worker.crashed'
+      ? [
+          { failure, served: false },
+          { failure, served: true },
+        ]
+      : [{}]
+  return candidates.slice(0, 1).flatMap((workerId) =>
+    variants.map((more) => ({
+      type,
+      workerId,
+      from: from as WorkerStatus,
+      ...more,
+      ...(isOnItsWay && session),
+      ...(type === 'worker.dead' && { reason: 'stopped', exitCode: 0, signal: null, failure: null }),
+    })),
+  )
 }
 
 const stateKey: Exploration['stateKey'] = ({ context }) => [
@@ -82,14 +90,13 @@ const stateKey: Exploration['stateKey'] = ({ context }) => [
 
 /** Three idle workers, of which fewer and fewer are beyond need. */
 const idleInput = { policy: { ...poolPolicy, queueLimit: 3, size: { ...poolPolicy.size, min: 0, max: 3 } } }
-const idleEvents = ['session.acquire', 'session.cancel', 'worker.ready', 'worker.leased']
+const idleEvents = new Set(['session.acquire', 'session.cancel', 'worker.ready', 'worker.leased'])
 
 const explorations: Exploration[] = [
   { input: { policy: poolPolicy }, events: eventsUpTo(2), stateKey },
   {
     input: idleInput,
-    events: (snapshot) =>
-      eventsUpTo(3)(snapshot).filter(({ type }) => idleEvents.includes(type) || type.includes('after')),
+    events: (snapshot) => eventsUpTo(3)(snapshot).filter(({ type }) => idleEvents.has(type) || type.includes('after')),
     stateKey,
   },
 ]

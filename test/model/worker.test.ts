@@ -37,8 +37,14 @@ function checkReports(steps: Step[]): void {
   for (const fact of factsOf(steps)) {
     if (!('from' in fact)) continue
     expect(fact.from).toBe(status)
-    status = fact.type === 'worker.ready' ? 'healthy' : (fact.type.slice('worker.'.length) as WorkerStatus)
+    status = statusOf(fact.type)
   }
+}
+
+function statusOf(type: string): WorkerStatus {
+  if (type === 'worker.ready') return 'healthy'
+  // A crashed worker counts as restarting until it tells that it is dead.
+  return type === 'worker.crashed' ? 'restarting' : (type.slice('worker.'.length) as WorkerStatus)
 }
 
 /** A session that was bound ends exactly once, and is lost at most once, before that. */
