@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
+import { http2Request } from './http2.ts'
 
 /**
  * The body of a client's request as undici takes it. undici destroys the stream that it is given, as soon as the worker has
@@ -37,8 +38,10 @@ export class RequestBody extends Readable {
   }
 }
 
-/** Whether a request has a body (RFC 9112 §6.3). */
+/** Whether a request has a body (RFC 9112 §6.3, RFC 9113 §8.1). */
 export function hasBody(req: IncomingMessage): boolean {
+  const http2 = http2Request(req)
+  if (http2 !== undefined) return !http2.stream.endAfterHeaders
   const { headers } = req
   if (headers['transfer-encoding'] !== undefined) return true
   const length = headers['content-length']
@@ -64,7 +67,8 @@ const maxBuffered = 64 * 1024
  */
 export function discard(req: IncomingMessage, done?: () => void): void {
   let left = maxDiscarded
-  if (req.readableEnded || req.destroyed) {
+  // Streams of HTTP/2 cannot get each other out of step.
+  if (req.readableEnded || req.destroyed || http2Request(req) !== undefined) {
     done?.()
     return
   }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Core } from './core.ts'
 import { forward, refuse } from './http.ts'
+import { http2Request } from './http2.ts'
 import { Refusal } from './problem.ts'
 import type { SessionRequest } from './session-id.ts'
 import { parseTarget, stripBase } from './target.ts'
@@ -56,7 +57,7 @@ function readTarget(req: IncomingMessage, base: string | undefined): BasedTarget
   if (target === undefined || base === undefined) throw new Refusal('REQUEST_INVALID')
   const stripped = stripBase(target.path, base)
   if (stripped === undefined) throw new Refusal('REQUEST_INVALID')
-  return { ...stripped, authority: target.authority }
+  return { ...stripped, authority: target.authority ?? http2Request(req)?.authority }
 }
 
 function locate(session: SessionRequest, target: BasedTarget) {

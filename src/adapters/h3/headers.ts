@@ -58,13 +58,16 @@ export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, conte
   const headers: string[] = []
   const listed = connectionOptions(raw)
   const trusted: Trusted | undefined = policy.trustForwarded ? {} : undefined
+  // RFC 9113 §8.2.3: HTTP/2 may split a cookie field, and HTTP/1 may not see that.
+  const cookies: string[] | undefined = req.httpVersionMajor === 2 ? [] : undefined
   let clientHost: string | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
     const value = raw[i + 1] as string
     const field = fieldOf(name)
     if (field === keep) {
-      if (listed === undefined || !listed.includes(name.toLowerCase())) headers.push(name, value)
+      if (cookies !== undefined && name === 'cookie') cookies.push(value)
+      else if (listed === undefined || !listed.includes(name.toLowerCase())) headers.push(name, value)
     } else if (field === host) {
       if (clientHost !== undefined) throw new Refusal('REQUEST_INVALID')
       clientHost = value
@@ -75,6 +78,7 @@ export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, conte
       addTrusted(trusted, headers, name, value)
     }
   }
+  if (cookies?.length) headers.push('Cookie', cookies.join('; '))
   clientHost = context.authority ?? clientHost
   headers.push('Host', policy.host === 'keep' && clientHost ? clientHost : context.workerHost)
   pushForwarded(headers, peerOf(req.socket, clientHost), context.prefix, trusted)
@@ -266,6 +270,8 @@ function quoteIfNeeded(value: string): string {
 /** Only names that can be special are lowercased: most begin with another letter. */
 function fieldOf(name: string): number {
   switch (name.charCodeAt(0) | 0x20) {
+    case 0x3a: // The pseudo-header fields of HTTP/2 (RFC 9113 §8.3).
+      return drop
     case 0x63: // c
     case 0x65: // e
     case 0x66: // f

@@ -5,6 +5,7 @@ import type { Dispatcher } from 'undici'
 import type { Lease } from '../../index.ts'
 import { RequestBody, bufferedBody, discard, hasBody } from './body.ts'
 import type { Core } from './core.ts'
+import { http2Request, resetStream } from './http2.ts'
 import { latin1, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import { sendProblem } from './problem.ts'
 import { rewriteLocation } from './target.ts'
@@ -164,7 +165,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#resume = resume
     this.#length = head.length
     this.#closeDelimited = hasContent && head.closeDelimited
-    writeHead(res, status, reason, head.headers)
+    writeHead(req, res, status, reason, head.headers)
     this.#phase = 'streaming'
     // The head waits for what undici has parsed already, to go out with it, and no longer: an event stream may be
     // silent for minutes after its head.
@@ -199,7 +200,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       void this.#verify(lane.resetting)
       return
     }
-    if (trailers !== null && trailers.length > 0) this.#res.addTrailers(responseTrailers(trailers))
+    if (trailers !== null && trailers.length > 0) addTrailers(this.#req, this.#res, responseTrailers(trailers))
     this.#end()
   }
 
@@ -288,6 +289,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     const res = this.#res
     this.#core.report(this.#req, cause, { sessionId: this.#request.sessionId, cut: true })
     // A body that is delimited by the close would look complete: only a reset tells (RFC 9112 §8).
+    if (resetStream(res)) return
     if (!res.chunkedEncoding && this.#length === -1) res.socket?.resetAndDestroy()
     res.destroy()
   }
@@ -334,8 +336,13 @@ function flush(exchange: Exchange): void {
   exchange.flush()
 }
 
-function writeHead(res: ServerResponse, status: number, reason: string, headers: string[]): void {
+function writeHead(req: IncomingMessage, res: ServerResponse, status: number, reason: string, headers: string[]): void {
   const phrase = isReasonPhrase(reason) ? reason : (STATUS_CODES[status] ?? '')
+  if (http2Request(req) !== undefined) {
+    // RFC 9113 §8.3.2: there is no reason phrase.
+    res.writeHead(status, headers)
+    return
+  }
   if (res.getHeaderNames().length === 0) {
     res.writeHead(status, phrase, headers)
     return
@@ -351,6 +358,10 @@ function writeHead(res: ServerResponse, status: number, reason: string, headers:
     seen.add(lower)
   }
   res.writeHead(status, phrase)
+}
+
+function addTrailers(req: IncomingMessage, res: ServerResponse, trailers: [string, string][]): void {
+  res.addTrailers(http2Request(req) === undefined ? trailers : Object.fromEntries(trailers))
 }
 
 /** RFC 9110 §15.2: a proxy forwards 1xx responses, but not to a client that is older than they are. */

@@ -66,6 +66,10 @@ export async function listen(
     handlers.checkContinue(req, res)
   })
   server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (req.headers.upgrade?.trim().toLowerCase() !== 'websocket') {
+      ignoreUpgrade(server, req, socket, head)
+      return
+    }
     connections.upgraded(socket as Socket)
     void handlers.upgrade(req, socket, head)
   })
@@ -83,6 +87,20 @@ export async function listen(
     close,
     [Symbol.asyncDispose]: () => close(),
   }
+}
+
+/**
+ * RFC 9110 §7.8: an upgrade may be ignored. Some clients offer `h2c` with ordinary requests (Java's does by default), but Node
+ * takes every upgrade out of HTTP once anyone listens for them. Without its `Upgrade` field the request goes in again.
+ */
+function ignoreUpgrade(server: Server, req: IncomingMessage, socket: Duplex, head: Buffer): void {
+  let text = `${req.method} ${req.url} HTTP/${req.httpVersion}\r\n`
+  const raw = req.rawHeaders
+  for (let i = 0; i < raw.length; i += 2) {
+    if (raw[i]?.toLowerCase() !== 'upgrade') text += `${raw[i]}: ${raw[i + 1]}\r\n`
+  }
+  socket.unshift(Buffer.concat([Buffer.from(`${text}\r\n`, 'latin1'), head]))
+  server.emit('connection', socket)
 }
 
 /** Accepts nothing more; resolves when the last connection is closed. */

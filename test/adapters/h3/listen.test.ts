@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { createGateway, fromHeader } from 'corral/h3'
 import type { ListenOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
-import { dial, get, listenOn, openScene, rawWorker, signal } from './_scene.ts'
+import { dial, get, listenOn, openScene, rawWorker, signal, textOf } from './_scene.ts'
 
 const plain = 'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n'
 
@@ -63,6 +63,24 @@ describe('listen', () => {
     [{ host: 'a' }, 'host'],
   ])('refuses %j', async (options, option) => {
     await expect(gateway().listen(options as ListenOptions)).rejects.toMatchObject({ code: 'INVALID_OPTION', option })
+  })
+})
+
+describe('an upgrade to anything but WebSocket', () => {
+  test('is ignored: the request is an ordinary one, and so are those after it', async () => {
+    const { port, pool } = await openScene(async (req, res) => res.end(`<${req.url} ${await textOf(req)}>`))
+    const client = await dial(port)
+    const offer = 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n'
+    client.send(plain.replace('GET /', 'GET /1').replace('Host', `${offer}Host`))
+    await client.take('</1 >')
+    client.send(plain.replace('GET /', 'POST /2').replace('Host', `${offer}Content-Length: 8\r\nHost`))
+    client.send('the ')
+    await pool.until(() => pool.granted === 2)
+    client.send('body')
+    await client.take('</2 the body>')
+    client.send(plain.replace('GET /', 'GET /3').replace('Host', 'Connection: close\r\nHost'))
+    expect(await client.rest()).toContain('</3 >')
+    expect(await pool.idle()).toBe(0)
   })
 })
 

@@ -1,0 +1,77 @@
+import type { Http2Server, IncomingHttpHeaders } from 'node:http2'
+import { connect, createServer } from 'node:http2'
+import { expect, onTestFinished, test } from 'vitest'
+import { createGateway, fromHeader } from 'corral/h3'
+import { FakePool } from './_pool.ts'
+import type { Handler } from './_scene.ts'
+import { httpWorker, listenOn, textOf } from './_scene.ts'
+
+async function openHttp2(worker: Handler) {
+  const pool = new FakePool({ host: '127.0.0.1', port: await listenOn(httpWorker(worker)) })
+  const gateway = createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') })
+  const server: Http2Server = createServer(gateway.handler as unknown as Parameters<typeof createServer>[1])
+  const port = await listenOn(server)
+  const client = connect(`http://127.0.0.1:${port}`)
+  onTestFinished(() => client.destroy())
+  return { pool, port, client }
+}
+
+type Client = Awaited<ReturnType<typeof openHttp2>>['client']
+
+async function send(client: Client, headers: Record<string, string | string[]>, body?: string) {
+  const stream = client.request({ 'x-session-id': 'red', ...headers }, { endStream: body === undefined })
+  if (body !== undefined) stream.end(body)
+  let head: IncomingHttpHeaders = {}
+  let trailers: IncomingHttpHeaders = {}
+  stream.on('response', (fields) => {
+    head = fields
+  })
+  stream.on('trailers', (fields) => {
+    trailers = fields
+  })
+  let text = ''
+  for await (const chunk of stream.setEncoding('utf8')) text += chunk
+  return { head, text, trailers }
+}
+
+test('requests and responses of HTTP/2 are forwarded', async () => {
+  const { client, pool, port } = await openHttp2(async (req, res) => {
+    res.writeHead(201, { 'set-cookie': ['a=1', 'b=2'], trailer: 'x-sum' })
+    const { host, cookie, forwarded } = req.headers
+    res.write(`${req.method} ${req.url} ${host === undefined} ${cookie} ${forwarded} ${await textOf(req)}`)
+    res.addTrailers({ 'x-sum': '1' })
+    res.end()
+  })
+  const plain = await send(client, { ':path': '/a?%41', cookie: ['a=1', 'b=2'] })
+  expect(plain.head).toMatchObject({ ':status': 201, 'set-cookie': ['a=1', 'b=2'] })
+  expect(plain.trailers).toMatchObject({ 'x-sum': '1' })
+  expect(plain.text).toBe(`GET /a?%41 false a=1; b=2 for=127.0.0.1;host="127.0.0.1:${port}";proto=http `)
+  const upload = await send(client, { ':method': 'POST', ':path': '/' }, 'body')
+  expect(upload.text).toMatch(/^POST \/ .* body$/)
+  expect(await pool.idle()).toBe(0)
+})
+
+test('a response of HTTP/2 that breaks off is an error', async () => {
+  const { client, pool } = await openHttp2((req, res) => {
+    res.write('half')
+    setImmediate(() => req.socket.destroy())
+  })
+  await expect(send(client, { ':path': '/' })).rejects.toThrow('NGHTTP2_INTERNAL_ERROR')
+  expect(await pool.idle()).toBe(0)
+})
+
+test('a client of HTTP/2 that leaves releases the lease', async () => {
+  const { client, pool } = await openHttp2(() => {})
+  const stream = client.request({ ':path': '/', 'x-session-id': 'red' })
+  stream.on('error', () => {})
+  await pool.until(() => pool.granted === 1)
+  stream.close()
+  expect(await pool.idle()).toBe(0)
+})
+
+test('problems are answered by HTTP/2 too', async () => {
+  const { client } = await openHttp2(() => {})
+  const { head, text } = await send(client, { ':method': 'POST', ':path': '/', 'x-session-id': '?' }, 'x')
+  expect(head[':status']).toBe(400)
+  expect(text).toContain('SESSION_ID_INVALID')
+})
