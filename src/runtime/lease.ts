@@ -16,7 +16,7 @@ export interface Lease extends Disposable {
   /**
    * Aborts when the session is over, whatever the cause: with a `SESSION_LOST` error when its worker crashed or became
    * unhealthy, else with `SESSION_ENDED`; open connections have had their grace by then. All leases of a session share one
-   * signal.
+   * signal, so it aborts after a lease was released too.
    */
   readonly signal: AbortSignal
   /**

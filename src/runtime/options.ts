@@ -3,6 +3,7 @@ import * as z from 'zod'
 import type { PoolPolicy } from '../machines/pool.ts'
 import type { LivenessPolicy, WorkerBackend } from './backend.ts'
 import { systemClock, type Clock } from './clock.ts'
+import type { PoolEvent } from './events.ts'
 import type { WorkerInfo } from './lease.ts'
 import { abortSignal, callback, count, duration, validate } from './validate.ts'
 
@@ -14,6 +15,8 @@ export interface PoolOptions {
   readonly queue?: QueueOptions | undefined
   readonly restart?: RestartOptions | undefined
   readonly breaker?: BreakerOptions | undefined
+  /** A listener for every event from the very start; more can be added with {@link Pool.on} once the pool runs. */
+  readonly onEvent?: ((event: PoolEvent) => void) | undefined
   /** Receives XState's inspection events of the pool, its workers and its sessions. Costs several µs per event. */
   readonly inspect?: ((event: InspectionEvent) => void) | undefined
   /** Gives up starting when it aborts: what was started is stopped, and `createPool` rejects with the signal's reason. */
@@ -105,6 +108,7 @@ export interface PoolSettings {
   readonly idleTtl: number | false
   readonly maxAge: number | false
   readonly acquireTimeout: number
+  readonly onEvent: ((event: PoolEvent) => void) | undefined
   readonly inspect: ((event: InspectionEvent) => void) | undefined
   readonly signal: AbortSignal | undefined
   readonly clock: Clock
@@ -172,6 +176,7 @@ const schema = z.strictObject({
     })
     .prefault({}),
   breaker: z.strictObject({ failures: positive.default(3), cooldown: duration.default(5_000) }).prefault({}),
+  onEvent: callback<(event: PoolEvent) => void>().optional(),
   inspect: callback<(event: InspectionEvent) => void>().optional(),
   signal: abortSignal.optional(),
   clock: z
@@ -207,6 +212,7 @@ export function resolveOptions(options: PoolOptions): PoolSettings {
     idleTtl: session.idleTtl,
     maxAge: session.maxAge,
     acquireTimeout: queue.timeout,
+    onEvent: rest.onEvent,
     inspect: rest.inspect,
     signal: rest.signal,
     clock: rest.clock ?? systemClock,

@@ -28,6 +28,13 @@ export interface Pool extends AsyncDisposable {
    */
   acquire(id: string, options?: AcquireOptions): Promise<Lease>
   /**
+   * Opens a connection on the session `id` if it is live, at once and without waiting for anything: the fast path of
+   * {@link Pool.acquire}.
+   *
+   * @returns `undefined` when there is no such session, or it is about to end.
+   */
+  tryAcquire(id: string): Lease | undefined
+  /**
    * Ends the session `id`. With open connections it ends when the last of them closes, at the latest after
    * `session.grace`. An id that only waits for a worker is left alone.
    *
@@ -152,6 +159,7 @@ class ActorPool implements Pool {
       ...(inspect && { inspect: (event) => callSafely(inspect, event) }),
     })
     this.actor.on('*', (fact) => this.#observe(fact))
+    if (settings.onEvent) this.#emitter.on('*', settings.onEvent)
     this.actor.subscribe({ error: (error) => this.#fail(error) })
   }
 
@@ -173,9 +181,13 @@ class ActorPool implements Pool {
   }
 
   acquire(id: string, options?: AcquireOptions): Promise<Lease> {
+    const lease = options?.signal?.aborted ? undefined : this.tryAcquire(id)
+    return lease ? Promise.resolve(lease) : this.#wait(id, options)
+  }
+
+  tryAcquire(id: string): Lease | undefined {
     const record = this.#live.get(id)
-    if (record?.isOpen && !options?.signal?.aborted) return Promise.resolve(record.open())
-    return this.#wait(id, options)
+    return record?.isOpen ? record.open() : undefined
   }
 
   async end(id: string): Promise<boolean> {
