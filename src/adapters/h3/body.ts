@@ -61,28 +61,24 @@ const maxBuffered = 64 * 1024
 
 /**
  * Reads and drops what is left of a request's body, so that the connection can carry the next request. A client that
- * has much more to send loses the connection instead.
- *
- * @param done called once nothing is left, or the client has gone, or too much is left.
+ * has much more to send, or takes long, loses the connection instead.
  */
-export function discard(req: IncomingMessage, done?: () => void): void {
+export function discard(req: IncomingMessage): void {
   let left = maxDiscarded
   // Streams of HTTP/2 cannot get each other out of step.
-  if (req.readableEnded || req.destroyed || http2Request(req) !== undefined) {
-    done?.()
-    return
+  if (req.readableEnded || req.destroyed || http2Request(req) !== undefined) return
+  const giveUp = () => {
+    req.pause()
+    req.socket.destroySoon()
   }
+  const timer = setTimeout(giveUp, discardTimeout).unref()
   req.on('data', (chunk: Buffer) => {
     left -= chunk.length
-    if (left < 0) {
-      done?.()
-      req.socket.destroySoon()
-      req.pause()
-    }
+    if (left < 0) giveUp()
   })
-  if (done !== undefined) req.on('close', done)
-  req.on('end', () => done?.())
+  req.once('close', () => clearTimeout(timer))
   req.resume()
 }
 
 const maxDiscarded = 1024 * 1024
+const discardTimeout = 30_000

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
-import type { Refusal } from './problem.ts'
+import type { GatewayFailure, Refusal } from './problem.ts'
 import { toRefusal } from './problem.ts'
 import type { Settings } from './options.ts'
 import type { SessionRequest } from './session-id.ts'
@@ -31,14 +31,22 @@ export function createCore(pool: Pool, settings: Settings): Core {
     readSession: createSessionIdReader(settings.sessionId, settings.idPattern),
     report(req, error, { sessionId, cut }) {
       const refusal = toRefusal(error)
-      settings.onError?.({
+      const failure: GatewayFailure = {
         code: refusal.code,
         status: cut ? undefined : refusal.status,
         sessionId,
         method: req.method,
         target: req.url,
         cause: refusal.cause ?? error,
-      })
+      }
+      try {
+        settings.onError?.(failure)
+      } catch (thrown) {
+        // The request is not to blame, and nobody is to miss it.
+        queueMicrotask(() => {
+          throw thrown
+        })
+      }
       return refusal
     },
   }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
+import type { Trusted } from './forwarded.ts'
+import { addTrusted, peerOf, pushForwarded } from './forwarded.ts'
 import { Refusal } from './problem.ts'
 
 /** How request headers are rewritten. */
@@ -187,84 +188,6 @@ export function endToEnd(raw: readonly string[]): string[] {
 
 export function latin1(bytes: Buffer | string): string {
   return typeof bytes === 'string' ? bytes : bytes.toString('latin1')
-}
-
-/** What the worker is told about one client connection: made once per connection and host, as it costs more than the rest. */
-interface Peer {
-  readonly host: string | undefined
-  readonly address: string | undefined
-  readonly proto: 'http' | 'https'
-  readonly port: string | undefined
-  /** One element of `Forwarded` (RFC 7239 §4). */
-  readonly element: string
-}
-
-const kPeer = Symbol('corral.peer')
-
-function peerOf(socket: Socket & { [kPeer]?: Peer; encrypted?: boolean }, host: string | undefined): Peer {
-  const known = socket[kPeer]
-  if (known !== undefined && known.host === host) return known
-  const { remoteAddress } = socket
-  // An IPv4 client of a dual-stack listener.
-  const address = remoteAddress?.startsWith('::ffff:') ? remoteAddress.slice(7) : remoteAddress
-  const proto = socket.encrypted === true ? 'https' : 'http'
-  let element = `for=${forwardedNode(address)}`
-  if (host !== undefined) element += `;host=${quoteIfNeeded(host)}`
-  element += `;proto=${proto}`
-  const peer: Peer = { host, address, proto, port: socket.localPort?.toString(), element }
-  socket[kPeer] = peer
-  return peer
-}
-
-/** What a trusted proxy in front said. */
-interface Trusted {
-  for?: string
-  proto?: string
-  host?: string
-  port?: string
-  prefix?: string
-  forwarded?: string
-}
-
-function addTrusted(trusted: Trusted, headers: string[], name: string, value: string): void {
-  const lower = name.toLowerCase()
-  const key = lower === 'forwarded' ? lower : lower.slice('x-forwarded-'.length)
-  if (lower.startsWith('x-forwarded-') || lower === 'forwarded') {
-    if (key === 'for' || key === 'forwarded') {
-      const before = trusted[key]
-      trusted[key] = before === undefined ? value : `${before}, ${value}`
-      return
-    }
-    if (key === 'proto' || key === 'host' || key === 'port' || key === 'prefix') {
-      trusted[key] ??= value
-      return
-    }
-  }
-  headers.push(name, value)
-}
-
-function pushForwarded(headers: string[], peer: Peer, prefix: string, trusted: Trusted = {}): void {
-  const address = trusted.for === undefined ? peer.address : `${trusted.for}, ${peer.address ?? 'unknown'}`
-  if (address !== undefined) headers.push('X-Forwarded-For', address)
-  headers.push('X-Forwarded-Proto', trusted.proto ?? peer.proto)
-  const host = trusted.host ?? peer.host
-  if (host !== undefined) headers.push('X-Forwarded-Host', host)
-  const port = trusted.port ?? peer.port
-  if (port !== undefined) headers.push('X-Forwarded-Port', port)
-  const path = (trusted.prefix ?? '') + prefix
-  if (path !== '') headers.push('X-Forwarded-Prefix', path)
-  headers.push('Forwarded', trusted.forwarded === undefined ? peer.element : `${trusted.forwarded}, ${peer.element}`)
-}
-
-/** RFC 7239 §6: IPv6 in brackets and quotes, `unknown` where there is no address. */
-function forwardedNode(address: string | undefined): string {
-  if (address === undefined) return 'unknown'
-  return address.includes(':') ? `"[${address}]"` : address
-}
-
-/** RFC 7239 §4: a value is a token or a quoted string. */
-function quoteIfNeeded(value: string): string {
-  return /^[\w!#$%&'*+.^`|~-]+$/.test(value) ? value : `"${value.replace(/["\\]/g, String.raw`\$&`)}"`
 }
 
 /** Only names that can be special are lowercased: most begin with another letter. */

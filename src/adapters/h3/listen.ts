@@ -55,6 +55,8 @@ export async function listen(
     throw portError('EADDRNOTAVAIL', `Port ${port} cannot be listened on: browsers refuse it, and so does listhen`)
   }
   const connections = new Connections(server)
+  // A head has Node's 60 s to arrive; an upload takes as long as the client and the worker need.
+  server.requestTimeout = 0
   // listhen's bookkeeping for a close of its own goes with its listener; it would cost every request.
   server.removeAllListeners('request')
   server.on('request', (req, res) => {

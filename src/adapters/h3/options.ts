@@ -48,7 +48,8 @@ export interface GatewayOptions {
   readonly retryAfter?: number | undefined
   readonly upstream?: UpstreamTimeouts | undefined
   /**
-   * Called for every request that is refused, fails or is cut, with the cause that the client is not shown. Must not throw.
+   * Called for every request that is refused, fails or is cut, with the cause that the client is not shown. What
+   * it throws is an uncaught exception, and does not disturb the request.
    *
    * @default none
    */

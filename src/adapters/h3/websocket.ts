@@ -176,17 +176,19 @@ class Upgrade {
     const upstream = this.#upstream as Upstream
     const { connectTimeout, headersTimeout } = this.#core.settings.upstream
     return new Promise((resolve, reject) => {
-      const fail = (error: unknown) => {
+      let settled = false
+      const settle = (then: () => void) => {
+        if (settled) return
+        settled = true
         upstream.tunnels.delete(severable)
         clearTimeout(timer)
-        reject(error)
-        shake.destroy()
+        then()
       }
-      const answered = () => {
-        upstream.tunnels.delete(severable)
-        clearTimeout(timer)
-        resolve()
-      }
+      const fail = (error: unknown) =>
+        settle(() => {
+          reject(error)
+          shake.destroy()
+        })
       const severable = { sever: fail }
       const arm = (timeout: number) =>
         timeout === 0 ? undefined : setTimeout(() => fail(new errors.HeadersTimeoutError()), timeout)
@@ -205,12 +207,12 @@ class Upgrade {
       this.#handshake = shake
       upstream.tunnels.add(severable)
       shake.on('upgrade', (answer, worker: Socket, head) => {
+        settle(resolve)
         this.#join(answer, worker, head)
-        answered()
       })
       shake.on('response', (answer) => {
+        settle(resolve)
         this.#relayRefusal(answer)
-        answered()
       })
       shake.on('error', fail)
       // Without an error when the client has left.

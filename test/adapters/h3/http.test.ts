@@ -390,6 +390,12 @@ describe('streaming', () => {
     expect(peak - before).toBeLessThan(200 * 1024 * 1024)
   })
 
+  test('a small binary body arrives bit for bit', async () => {
+    const data = Buffer.from(Array.from({ length: 256 }, (_, i) => i))
+    const { port } = await openScene((_req, res) => res.writeHead(200, { 'content-length': 256 }).end(data))
+    expect(Buffer.from(await (await get(port, '/')).arrayBuffer())).toEqual(data)
+  })
+
   test('a download arrives bit for bit', async () => {
     const data = Buffer.alloc(8 * 1024 * 1024)
     for (let i = 0; i < data.length; i += 4) data.writeUInt32LE((i * 2654435761) >>> 0, i)

@@ -196,6 +196,15 @@ describe('WebSockets', () => {
   })
 })
 
+test('a Node server of one’s own refuses upgrades to another protocol', async () => {
+  const { gateway, pool } = await openMountable()
+  const server = createServer(gateway.handler).on('upgrade', (...args) => void gateway.upgrade(...args))
+  const client = await dial(await listenOn(server))
+  client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n')
+  expect(await client.rest()).toMatch(/^HTTP\/1\.1 400 [^]*UPGRADE_INVALID/)
+  expect(pool.acquired).toEqual([])
+})
+
 describe('behind other middleware', () => {
   test('headers that were staged before stay, and Set-Cookie keeps its duplicates', async () => {
     const { gateway } = await openMountable()

@@ -129,7 +129,6 @@ describe('the handshake', () => {
   test.each([
     ['not GET', handshake.replace('GET', 'POST')],
     ['without a key', handshake.replace('Sec-WebSocket-Key', 'X-Key')],
-    ['to another protocol', handshake.replace('Upgrade: websocket', 'Upgrade: h2c')],
     ['with a body', handshake.replace('Upgrade: websocket', 'Upgrade: websocket\r\nContent-Length: 3')],
   ])('%s is answered with 400', async (_name, text) => {
     const { port, pool } = await openScene(() => {})

@@ -1,0 +1,89 @@
+import { STATUS_CODES } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { discard } from './body.ts'
+import type { Core } from './core.ts'
+import { latin1 } from './headers.ts'
+import { http2Request } from './http2.ts'
+import { sendProblem } from './problem.ts'
+
+/** Answers a request with a problem and leaves its connection in step, or closed. */
+export function refuse(
+  core: Core,
+  req: IncomingMessage,
+  res: ServerResponse,
+  error: unknown,
+  sessionId?: string,
+): void {
+  const refusal = core.report(req, error, { sessionId, cut: res.headersSent })
+  if (res.headersSent) {
+    res.destroy()
+    return
+  }
+  if (res.destroyed) return
+  sendProblem(res, refusal, core.settings.retryAfter)
+  if (!req.complete) discard(req)
+}
+
+/** Writes the head of a worker's response. */
+export function writeHead(
+  req: IncomingMessage,
+  res: ServerResponse,
+  status: number,
+  reason: string,
+  headers: string[],
+): void {
+  const phrase = isReasonPhrase(reason) ? reason : (STATUS_CODES[status] ?? '')
+  if (http2Request(req) !== undefined) {
+    // RFC 9113 §8.3.2: there is no reason phrase.
+    res.writeHead(status, headers)
+    return
+  }
+  if (res.getHeaderNames().length === 0) {
+    res.writeHead(status, phrase, headers)
+    return
+  }
+  // Something in front has staged headers of its own. Node then merges an array by overwriting, which would lose all but one
+  // `Set-Cookie`.
+  const seen = new Set<string>()
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    const lower = name.toLowerCase()
+    if (seen.has(lower)) res.appendHeader(name, headers[i + 1] as string)
+    else res.setHeader(name, headers[i + 1] as string)
+    seen.add(lower)
+  }
+  res.writeHead(status, phrase)
+}
+
+export function addTrailers(req: IncomingMessage, res: ServerResponse, trailers: [string, string][]): void {
+  res.addTrailers(http2Request(req) === undefined ? trailers : Object.fromEntries(trailers))
+}
+
+/** RFC 9110 §15.2: a proxy forwards 1xx responses, but not to a client that is older than they are. */
+export function relayInformation(
+  req: IncomingMessage,
+  res: ServerResponse,
+  status: number,
+  raw: readonly Buffer[],
+): void {
+  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
+  if (status === 102) res.writeProcessing()
+  if (status !== 103) return
+  const hints: Record<string, string | string[]> = {}
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = latin1(raw[i] as Buffer).toLowerCase()
+    const value = latin1(raw[i + 1] as Buffer)
+    const known = hints[name]
+    hints[name] = known === undefined ? value : [known, value].flat()
+  }
+  try {
+    res.writeEarlyHints(hints)
+  } catch {
+    // Node refuses a `Link` that it cannot read. A hint may be left out.
+  }
+}
+
+/** RFC 9112 §4; undici reads the phrase as UTF-8, which may leave characters that no header can carry. */
+function isReasonPhrase(reason: string): boolean {
+  return /^[\t\x20-\x7e\x80-\xff]*$/.test(reason)
+}
