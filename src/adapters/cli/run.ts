@@ -62,7 +62,6 @@ async function serve(
   const ended = AbortSignal.any([stop, crash])
   const pool = await startPool(options, report, ended)
   parts.pool = pool
-  pool.on('*', report)
   report({ type: 'pool.running', workers: pool.stats().workers })
   ended.throwIfAborted()
 
@@ -106,6 +105,7 @@ function startPool(options: RunOptions, report: Report, signal: AbortSignal): Pr
     size: { min: options.min, max: options.max, warm: options.warm },
     session: { idleTtl: options.idleTtl, maxAge: options.maxAge, grace: options.grace, reuse: options.reuse },
     queue: { limit: options.queueLimit, timeout: options.acquireTimeout },
+    onEvent: report,
     signal,
   })
 }
