@@ -286,11 +286,16 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#phase = 'ended'
     this.#dropLane()
     const res = this.#res
-    this.#core.report(this.#req, cause, { sessionId: this.#request.sessionId, cut: true })
+    void this.#reportCut(cause)
     // A body that is delimited by the close would look complete: only a reset tells (RFC 9112 §8).
     if (resetStream(res)) return
     if (!res.chunkedEncoding && this.#length === -1) res.socket?.resetAndDestroy()
     res.destroy()
+  }
+
+  async #reportCut(cause: unknown): Promise<void> {
+    const refusal = await judge(cause, this.#upstream as Upstream)
+    this.#core.report(this.#req, refusal, { sessionId: this.#request.sessionId, cut: true })
   }
 
   #dropLane(): void {

@@ -12,8 +12,9 @@ import {
   WorkerStartError,
 } from 'corral'
 import { fromPath } from 'corral/h3'
+import type { GatewayFailure } from 'corral/h3'
 import { FakePool } from './_pool.ts'
-import type { RawConnection } from './_scene.ts'
+import type { Handler, RawConnection } from './_scene.ts'
 import { dial, fieldsOf, get, listenOn, openGateway, openScene, rawWorker, signal, textOf } from './_scene.ts'
 
 const plain = 'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n'
@@ -191,16 +192,17 @@ describe('the worker fails', () => {
   })
 
   test('within a chunked response: the connection is cut', async () => {
-    const { port, pool, failures } = await openScene((req, res) => {
+    const failure = signal<GatewayFailure>()
+    const worker: Handler = (req, res) => {
       res.write('half')
-      req.once('close', () => {})
       setImmediate(() => req.socket.destroy())
-    })
+    }
+    const { port, pool } = await openScene(worker, { onError: failure.resolve })
     const client = await dial(port)
     client.send(plain)
     expect(await client.rest()).toMatch(/4\r\nhalf\r\n$/)
     await pool.idle()
-    expect(failures).toMatchObject([{ status: undefined, sessionId: 'red' }])
+    expect(await failure.promise).toMatchObject({ code: 'UPSTREAM_FAILED', status: undefined, sessionId: 'red' })
   })
 
   test('within a response of known length: the connection is cut', async () => {
