@@ -338,3 +338,9 @@ describe('an acquire that is aborted', () => {
     expect(pool.stats()).toMatchObject({ leases: 1, queue: { sessions: 0, waiters: 0 } })
   })
 })
+
+test('an id from a stranger is quoted in errors: no control character reaches a log', async () => {
+  const { acquire } = await openPool({ size: { min: 0 }, queue: { limit: 0 } })
+  const { message } = await rejection(acquire('evil\n\u001B[31mid'))
+  expect(message).toContain(String.raw`"evil\n\u001b[31mid"`)
+})

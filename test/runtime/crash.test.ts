@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { FakeBackend } from '../support/fake-backend.ts'
-import { isSettled, openPool, rejection } from '../support/scene.ts'
+import { isSettled, openPool } from '../support/scene.ts'
 import { settled } from '../support/virtual-clock.ts'
 
 const restart = { limit: 3, minDelay: 100, maxDelay: 1_000 }
@@ -322,9 +322,3 @@ describe('a worker that crashed', () => {
   })
 })
 
-test('an error of a lost session keeps control characters of a strange id out of logs', async () => {
-  const { acquire, pool } = await openPool({ size: { min: 0, max: 1 }, queue: { limit: 0 } })
-  void pool
-  const error = await rejection(acquire('evil\n\u001B[31mid'))
-  expect(error.message).not.toMatch(/\n|\u001B/u)
-})

@@ -1,0 +1,287 @@
+import { createPool, type Lease, type Pool, type PoolEvent, type PoolEvents, type WorkerInfo } from 'corral'
+import fc from 'fast-check'
+import { FakeBackend } from '../support/fake-backend.ts'
+import { wrongCounts } from '../support/scene.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
+
+/** A pool to try: small, so that everything runs into everything. */
+export const settings = fc
+  .record({
+    max: fc.integer({ min: 1, max: 4 }),
+    min: fc.integer({ min: 0, max: 4 }),
+    warm: fc.integer({ min: 0, max: 2 }),
+    startConcurrency: fc.integer({ min: 1, max: 4 }),
+    queueLimit: fc.integer({ min: 0, max: 5 }),
+    grace: fc.constantFrom(0, 200),
+    idleTtl: fc.constantFrom<(number | false)[]>(0, 700, false),
+    maxAge: fc.constantFrom<(number | false)[]>(false, 1_500),
+    reuse: fc.constantFrom<('never' | 'dirty' | 'reset')[]>('never', 'dirty', 'reset'),
+    restartLimit: fc.integer({ min: 0, max: 2 }),
+    breakerFailures: fc.integer({ min: 1, max: 3 }),
+  })
+  .map((s) => {
+    const min = Math.min(s.min, s.max)
+    return { ...s, min, warm: Math.min(s.warm, s.max - min) }
+  })
+
+export type Setting = typeof settings extends fc.Arbitrary<infer T> ? T : never
+
+/** One call of `acquire`, and what became of it. */
+export interface Call {
+  readonly id: string
+  readonly abort: AbortController
+  /** How many sessions had ended or been lost when it was made. */
+  readonly over: number
+  lease: Lease | undefined
+  settlements: number
+}
+
+interface Bound {
+  readonly sessionId: string
+  readonly token: number
+  readonly workerId: string
+  /** The process that served it when it started. */
+  readonly pid: number
+}
+
+/** A pool, what a test did to it, and what can be said of it from outside. */
+export class PoolWorld {
+  readonly setting: Setting
+  readonly clock = new VirtualClock()
+  readonly backend = new FakeBackend()
+  readonly calls: Call[] = []
+  readonly held: Lease[] = []
+  /** What the next reset hook does. */
+  resets: 'succeed' | 'fail' | 'hang' = 'succeed'
+  /** Whether the test is over and listeners should let the pool rest. */
+  isResting = false
+  pool!: Pool
+
+  readonly #live = new Map<string, Bound>()
+  readonly #ended = new Set<number>()
+  readonly #lost = new Set<number>()
+  readonly #problems: string[] = []
+  /** Tokens of sessions that are over, by the number of those that were before. */
+  readonly #over = new Map<number, number>()
+  /** Processes that may not serve another session. */
+  readonly #used = new Set<number>()
+  #lastToken = 0
+  /** Ids whose next session waits for the present one to end: others may be served meanwhile. */
+  readonly #late = new Set<string>()
+
+  private constructor(setting: Setting) {
+    this.setting = setting
+  }
+
+  static async open(setting: Setting): Promise<PoolWorld> {
+    const world = new PoolWorld(setting)
+    const { min, max, warm, startConcurrency, queueLimit, grace, idleTtl, maxAge, restartLimit } = setting
+    world.pool = await createPool({
+      worker: world.backend,
+      clock: world.clock,
+      size: { min, max, warm, startConcurrency, shrinkAfter: 2_000 },
+      session: { idleTtl, maxAge, grace, reuse: reuseOption(world) },
+      queue: { limit: queueLimit, timeout: 3_000 },
+      restart: { limit: restartLimit, minDelay: 50, maxDelay: 400 },
+      breaker: { failures: setting.breakerFailures, cooldown: 500 },
+    })
+    world.pool.on('*', (event) => world.#observe(event))
+    await settled()
+    return world
+  }
+
+  acquire(id: string, timeout: number | undefined): void {
+    const call: Call = { id, abort: new AbortController(), over: this.#over.size, lease: undefined, settlements: 0 }
+    this.calls.push(call)
+    this.pool.acquire(id, { signal: call.abort.signal, timeout }).then(
+      (lease) => {
+        call.settlements++
+        call.lease = lease
+        this.held.push(lease)
+        this.#checkGrant(lease, call)
+      },
+      () => void call.settlements++,
+    )
+  }
+
+  /** The reset of that process did not succeed. */
+  spoil(pid: number | undefined): void {
+    if (pid !== undefined) this.#used.add(pid)
+  }
+
+  waiting(): Call[] {
+    return this.calls.filter(({ settlements }) => settlements === 0)
+  }
+
+  /** Lets everything that was begun go on, then checks what must hold after every step. */
+  async step(): Promise<void> {
+    await settled()
+    this.check()
+  }
+
+  check(): void {
+    const stats = this.pool.stats()
+    const { workers, sessions, size, queue, totals } = stats
+    this.#problems.push(...wrongCounts(stats))
+    // 3: live + pendingAdds ≤ max, by the count of processes and not of the pool.
+    if (this.backend.peak > size.max) this.#fail(`3: ${this.backend.peak} processes, max ${size.max}`)
+    if (workers.total > size.max) this.#fail(`3: ${workers.total} workers`)
+    // 4: every acquire settles once.
+    for (const { id, settlements } of this.calls)
+      if (settlements > 1) this.#fail(`4: ${id} settled ${settlements} times`)
+    const waiting = this.waiting()
+    for (const { id } of waiting) if (this.#live.has(id)) this.#late.add(id)
+    if (queue.waiters !== waiting.length) this.#fail(`4: ${queue.waiters} waiters, ${waiting.length} calls that wait`)
+    if (queue.sessions !== new Set(waiting.map(({ id }) => id)).size) this.#fail(`5: ${queue.sessions} sessions wait`)
+    if (stats.state !== 'running' && waiting.length > 0)
+      this.#fail(`4: ${waiting.length} calls wait while the pool drains`)
+    for (const call of waiting) if (call.abort.signal.aborted) this.#fail(`4: ${call.id} waits after its abort`)
+    // Sessions as told are sessions as counted.
+    const live = sessions.active + sessions.idle + sessions.closing
+    if (live !== this.#live.size) this.#fail(`${live} live sessions in stats, ${this.#live.size} told`)
+    if (workers.leased !== live) this.#fail(`2: ${workers.leased} leased workers, ${live} live sessions`)
+    if (totals.sessionsEnded !== this.#ended.size || totals.sessionsLost !== this.#lost.size) this.#fail('totals')
+    // 8: a session's worker is alive, and it is the process that the session began on.
+    for (const { workerId, pid, sessionId } of this.#live.values()) {
+      const worker = this.backend.worker(workerId)
+      if (!worker.isAlive) this.#fail(`8: ${sessionId} is bound to ${workerId}, which is dead`)
+      if (worker.pid !== pid) this.#fail(`1: ${sessionId} moved to another process of ${workerId}`)
+    }
+    // 10: a lease knows whether its own session is over.
+    for (const lease of this.held) {
+      const { token, id } = lease.session
+      if (lease.signal.aborted !== this.#ended.has(token)) this.#fail(`10: signal of ${id} (${token})`)
+    }
+    const inUse = new Set(this.held.map(({ session }) => session.token).filter((token) => !this.#ended.has(token)))
+    if (sessions.active + sessions.closing !== inUse.size) {
+      this.#fail(`7: ${JSON.stringify(sessions)} in stats, ${inUse.size} sessions in use`)
+    }
+    const open = this.held.filter(({ session }) => !this.#ended.has(session.token)).length
+    if (stats.leases !== open) this.#fail(`${stats.leases} leases in stats, ${open} held`)
+    // Nobody waits while a worker is free.
+    if (stats.state === 'running' && workers.healthy > 0 && this.#queued() > 0)
+      this.#fail('6: waits beside idle workers')
+    this.#report()
+  }
+
+  /** 9: with nothing held and nothing waiting, every worker is idle and their number is back to `min + warm`. */
+  async rest(): Promise<void> {
+    this.isResting = true
+    this.backend.behaviour = {}
+    this.backend.script.length = 0
+    this.resets = 'succeed'
+    for (const worker of this.backend.alive) worker.becomeReady()
+    for (const worker of this.backend.alive) if (worker.stops + worker.kills > 0) worker.exit({ signal: 'SIGKILL' })
+    for (const { abort } of this.waiting()) abort.abort()
+    for (const lease of this.held.splice(0)) lease.release()
+    const ids = [...this.#live.values()].map(({ sessionId }) => sessionId)
+    const ended = Promise.all(ids.map((id) => this.pool.end(id)))
+    await this.clock.advance(20_000)
+    await ended
+    this.check()
+    const { state, workers, breaker, size } = this.pool.stats()
+    if (state === 'stopped') return
+    const expected = Math.min(size.max, size.min + size.warm)
+    if (state === 'running' && workers.healthy !== expected) {
+      this.#fail(`9: ${JSON.stringify(workers)} at rest, ${expected} expected, breaker ${breaker}`)
+    }
+    if (workers.total !== workers.healthy) this.#fail(`9: ${JSON.stringify(workers)} at rest`)
+    let events = 0
+    const off = this.pool.on('*', () => events++)
+    await this.clock.advance(5_000)
+    off()
+    if (events > 0) this.#fail(`9: ${events} events at rest`)
+    this.#report()
+  }
+
+  /** 11: after `close()` nothing is left. */
+  async close(): Promise<void> {
+    const closed = this.pool.close()
+    // Long enough for every worker that does not heed its stop.
+    await this.clock.advance(this.backend.stopGrace + 100)
+    let isClosed = false
+    void closed.then(() => (isClosed = true))
+    await settled()
+    if (!isClosed) this.#fail('11: close() does not resolve')
+    if (this.backend.alive.length > 0) this.#fail(`11: ${this.backend.alive.length} processes are alive`)
+    if (this.clock.pending > 0) this.#fail(`11: ${this.clock.pending} timers are set`)
+    if (this.#live.size > 0) this.#fail(`11: ${this.#live.size} sessions have not ended`)
+    this.check()
+  }
+
+  toString(): string {
+    return JSON.stringify(this.setting)
+  }
+
+  #queued(): number {
+    return this.waiting().filter(({ id }) => !this.#live.has(id)).length
+  }
+
+  #checkGrant(lease: Lease, { id, over }: Call): void {
+    const bound = this.#live.get(id)
+    if (lease.session.id !== id) this.#fail(`5: a lease on ${lease.session.id} for ${id}`)
+    if (bound?.token !== lease.session.token && !this.#ended.has(lease.session.token)) {
+      this.#fail(`10: a lease on session ${lease.session.token}, live is ${bound?.token}`)
+    }
+    const overAt = this.#over.get(lease.session.token)
+    if (overAt !== undefined && overAt < over) this.#fail(`8: ${id} was granted on a session that was over`)
+    if (bound && bound.token === lease.session.token && bound.workerId !== lease.worker.id) this.#fail(`1: ${id} moved`)
+  }
+
+  #observe(event: PoolEvent): void {
+    this.#problems.push(...wrongCounts(this.pool.stats()).map((problem) => `${problem} at ${event.type}`))
+    if (event.type === 'session.started') this.#onStarted(event)
+    if (event.type === 'session.lost') this.#onLost(event)
+    if (event.type === 'session.ended') this.#onEnded(event)
+  }
+
+  #onStarted({ sessionId, token, workerId }: PoolEvents['session.started']): void {
+    if (this.#live.has(sessionId)) this.#fail(`1: ${sessionId} started twice`)
+    if ([...this.#live.values()].some((bound) => bound.workerId === workerId)) this.#fail(`2: ${workerId} serves two`)
+    // 6: tokens are given in order of arrival.
+    if (!this.#late.delete(sessionId) && token < this.#lastToken) this.#fail(`6: ${token} after ${this.#lastToken}`)
+    this.#lastToken = Math.max(this.#lastToken, token)
+    const { pid } = this.backend.worker(workerId)
+    if (this.#used.has(pid)) this.#fail(`2: ${workerId} serves again, unreset`)
+    if (this.setting.reuse === 'never') this.#used.add(pid)
+    this.#live.set(sessionId, { sessionId, token, workerId, pid })
+  }
+
+  #onLost({ sessionId, token }: PoolEvents['session.lost']): void {
+    if (this.#lost.has(token)) this.#fail(`8: ${sessionId} lost twice`)
+    if (this.#ended.has(token)) this.#fail(`8: ${sessionId} lost after its end`)
+    this.#lost.add(token)
+    this.#over.set(token, this.#over.size)
+  }
+
+  #onEnded({ sessionId, token, reason }: PoolEvents['session.ended']): void {
+    if (this.#ended.has(token)) this.#fail(`1: ${sessionId} ended twice`)
+    if ((reason === 'lost') !== this.#lost.has(token)) this.#fail(`8: ${sessionId} ended as ${reason}`)
+    const leases = this.held.filter(({ session }) => session.token === token).length
+    // 7: what is in use is not ended for being idle or old.
+    if ((reason === 'expired' || reason === 'max-age') && leases > 0) this.#fail(`7: ${sessionId} ${reason} in use`)
+    this.#ended.add(token)
+    if (!this.#over.has(token)) this.#over.set(token, this.#over.size)
+    this.#live.delete(sessionId)
+  }
+
+  #fail(problem: string): void {
+    this.#problems.push(problem)
+  }
+
+  #report(): void {
+    if (this.#problems.length > 0) throw new Error(`invariants broken:\n${this.#problems.splice(0).join('\n')}`)
+  }
+}
+
+function reuseOption(world: PoolWorld) {
+  const { reuse } = world.setting
+  if (reuse === 'never') return false
+  if (reuse === 'dirty') return 'dirty' as const
+  const reset = ({ pid }: WorkerInfo): Promise<void> => {
+    if (world.resets === 'succeed') return Promise.resolve()
+    world.spoil(pid)
+    return world.resets === 'fail' ? Promise.reject(new Error('no reset')) : new Promise(() => {})
+  }
+  return { reset, timeout: 100 }
+}
