@@ -96,19 +96,15 @@ class Exchange implements Dispatcher.DispatchHandler {
     const { pool, upstreams } = this.#core
     const { sessionId } = this.#request
     try {
-      let lease: Lease
-      if (upstreams.has(sessionId)) {
-        lease = await pool.acquire(sessionId)
-      } else {
-        this.#waiting = new AbortController()
-        lease = await pool.acquire(sessionId, { signal: this.#waiting.signal })
-        this.#waiting = undefined
-      }
+      const lease = pool.tryAcquire(sessionId) ?? (await this.#wait(sessionId))
       if (this.#is('closed')) {
         lease.release()
         return
       }
       this.#lease = lease
+      // A small body comes in one piece with the head, and has been parsed by the next microtask.
+      if (hasBody(this.#req)) await undefined
+      if (this.#is('closed')) return
       this.#upstream = upstreams.of(lease)
       this.#headers = requestHeaders(this.#req, this.#core.settings, {
         authority: this.#request.authority,
@@ -121,6 +117,14 @@ class Exchange implements Dispatcher.DispatchHandler {
     } catch (error) {
       this.#refuse(error)
     }
+  }
+
+  /** A lease that the client's leaving gives up waiting for. */
+  async #wait(sessionId: string): Promise<Lease> {
+    this.#waiting = new AbortController()
+    const lease = await this.#core.pool.acquire(sessionId, { signal: this.#waiting.signal })
+    this.#waiting = undefined
+    return lease
   }
 
   /** The client's response is over: sent in full, or the client has left. */

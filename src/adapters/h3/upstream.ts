@@ -154,11 +154,6 @@ export class Upstreams {
     this.#options = options
   }
 
-  /** Whether the session `id` was live when last heard of: then an acquire settles at once. */
-  has(id: string): boolean {
-    return this.#live.has(id)
-  }
-
   of(lease: Lease): Upstream {
     const { session } = lease
     const known = this.#live.get(session.id)

@@ -19,6 +19,7 @@ export class FakePool {
   readonly #sessions = new Map<string, FakeSession>()
   readonly #waiting: (() => void)[] = []
   #held = false
+  #grantsAnyway = false
   #token = 0
   #watchers: (() => void)[] = []
 
@@ -26,7 +27,7 @@ export class FakePool {
     this.address = address
   }
 
-  /** What `createGateway` takes. It uses nothing but `acquire`. */
+  /** What `createGateway` takes. It uses nothing but `acquire` and `tryAcquire`. */
   get asPool(): Pool {
     return this as unknown as Pool
   }
@@ -40,18 +41,28 @@ export class FakePool {
     this.#changed()
     if (this.refusal !== undefined) throw this.refusal
     if (this.#held) await this.#wait(signal)
-    let session = this.#sessions.get(id)
-    if (session === undefined) {
-      session = new FakeSession(id, ++this.#token, this.address)
-      this.#sessions.set(id, session)
-    }
+    const session = this.#sessions.get(id) ?? new FakeSession(id, ++this.#token, this.address)
+    this.#sessions.set(id, session)
+    return this.#grant(session)
+  }
+
+  tryAcquire(id: string): Lease | undefined {
+    const session = this.#sessions.get(id)
+    if (session === undefined || this.#held || this.refusal !== undefined) return undefined
+    this.acquired.push(id)
+    this.#changed()
+    return this.#grant(session)
+  }
+
+  #grant(session: FakeSession): Lease {
     this.granted++
     return new FakeLease(this, session)
   }
 
-  /** Lets new acquires wait until {@link grant}. */
-  hold(): void {
+  /** Lets new acquires wait until {@link grant}; those that are aborted meanwhile are rejected, or granted anyway. */
+  hold({ grantsAnyway = false } = {}): void {
     this.#held = true
+    this.#grantsAnyway = grantsAnyway
   }
 
   grant(): void {
@@ -107,7 +118,8 @@ export class FakePool {
       this.#waiting.push(resolve)
       signal?.addEventListener('abort', () => {
         this.aborted++
-        reject(signal.reason as Error)
+        // The abort and the grant can cross.
+        if (!this.#grantsAnyway) reject(signal.reason as Error)
         this.#changed()
       })
     })
