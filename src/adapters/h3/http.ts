@@ -103,7 +103,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       }
       this.#lease = lease
       // A small body comes in one piece with the head, and has been parsed by the next microtask.
-      if (hasBody(this.#req)) await undefined
+      if (hasBody(this.#req)) await Promise.resolve()
       if (this.#is('closed')) return
       this.#upstream = upstreams.of(lease)
       this.#headers = requestHeaders(this.#req, this.#core.settings, {
