@@ -3,13 +3,8 @@ import type { PoolEventType } from 'corral'
 import type { FakeBehaviour } from '../support/fake-backend.ts'
 import type { PoolWorld } from './_pool-world.ts'
 
-/** Sequences per run of the suite; `CORRAL_RUNS` asks for more. */
-export const runs = Number(process.env['CORRAL_RUNS'] ?? 600)
-
-type Model = object
-
 /** One thing that a test does to the world, named so that a failing sequence reads as a story. */
-class Act implements fc.AsyncCommand<Model, PoolWorld> {
+class Act {
   readonly #name: string
   readonly #run: (world: PoolWorld) => unknown
 
@@ -18,11 +13,7 @@ class Act implements fc.AsyncCommand<Model, PoolWorld> {
     this.#run = run
   }
 
-  check(): boolean {
-    return true
-  }
-
-  async run(_: Model, world: PoolWorld): Promise<void> {
+  async run(world: PoolWorld): Promise<void> {
     await this.#run(world)
     await world.step()
   }
@@ -187,6 +178,8 @@ export const commands = [
   probe,
   behave,
   reset,
+  react,
+  react,
   react,
   react,
   pass,

@@ -167,11 +167,10 @@ export class PoolWorld {
   /** 9: with nothing held and nothing waiting, every worker is idle and their number is back to `min + warm`. */
   async rest(): Promise<void> {
     this.isResting = true
-    this.backend.behaviour = {}
+    this.backend.behaviour = { ...this.backend.behaviour, ready: true }
     this.backend.script.length = 0
     this.resets = 'succeed'
     for (const worker of this.backend.alive) worker.becomeReady()
-    for (const worker of this.backend.alive) if (worker.stops + worker.kills > 0) worker.exit({ signal: 'SIGKILL' })
     for (const { abort } of this.waiting()) abort.abort()
     for (const lease of this.held.splice(0)) lease.release()
     const ids = [...this.#live.values()].map(({ sessionId }) => sessionId)
