@@ -52,8 +52,10 @@ export type StatusFact = { readonly workerId: string; readonly from: WorkerStatu
   | { readonly type: 'worker.resetting' }
   | { readonly type: 'worker.draining'; readonly failure: Failure | null }
   | { readonly type: 'worker.restarting'; readonly attempt: number; readonly delay: number }
-  | ({ readonly type: 'worker.dead' } & WorkerOutput)
 )
+
+/** A worker has ended. It does not report this: its pool learns it from its output. */
+export type DeathFact = { readonly type: 'worker.dead' } & WorkerOutput
 
 /** A worker failed. It counts as `restarting` until it tells, right after, whether it will restart or is dead. */
 export interface CrashFact {
@@ -77,6 +79,9 @@ export type WorkerFact =
 
 /** How a worker's life ended: because it was told to, or because it failed. */
 export interface WorkerOutput {
+  readonly workerId: string
+  /** The status that it reported last. */
+  readonly from: WorkerStatus
   readonly reason: 'stopped' | 'failed'
   readonly exitCode: number | null
   readonly signal: string | null
@@ -100,6 +105,7 @@ export type Refusal = SessionKey & {
 
 /** What a pool emits: what its workers told it, and what it decided. */
 export type PoolFact =
+  | DeathFact
   | Exclude<WorkerFact, { type: 'worker.leased' | 'worker.leaseRefused' }>
   | (SessionKey & { readonly type: 'session.started'; readonly workerId: string })
   | Refusal

@@ -1,5 +1,6 @@
 export type {
   CrashFact,
+  DeathFact,
   PoolCommand,
   PoolFact,
   ProcessCommand,

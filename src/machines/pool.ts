@@ -1,5 +1,15 @@
 import { assign, emit, enqueueActions, setup } from 'xstate'
-import type { CrashFact, PoolCommand, PoolFact, SessionKey, StatusFact, WorkerFact, WorkerStatus } from './events.ts'
+import type {
+  CrashFact,
+  DeathFact,
+  PoolCommand,
+  PoolFact,
+  SessionKey,
+  StatusFact,
+  WorkerFact,
+  WorkerOutput,
+  WorkerStatus,
+} from './events.ts'
 import type { Failure } from './failure.ts'
 import { plan, type Plan, type SizeLimits } from './sizing.ts'
 import { emptyQueue, enqueue as enqueueSession, first, remove, type WaitQueue } from './wait-queue.ts'
@@ -76,10 +86,9 @@ export const poolMachine = setup({
   },
   actions: {
     /** Moves the worker from the count it leaves to the one it enters. */
-    count: assign(({ context, event }) => recount(context, event as StatusFact | CrashFact)),
+    count: assign(({ context, event }) => recount(context, event as CountedFact)),
     addIdle: assign(({ context, event }) => ({ idle: [...context.idle, (event as StatusFact).workerId] })),
     dropIdle: assign(({ context, event }) => ({ idle: without(context.idle, (event as StatusFact).workerId) })),
-    dropWorker: assign(({ context, event }) => ({ workers: without(context.workers, (event as StatusFact).workerId) })),
     countFailure: assign(({ context, event }) =>
       event.type === 'worker.crashed' && !event.served
         ? { failures: context.failures + 1, failure: event.failure }
@@ -90,9 +99,17 @@ export const poolMachine = setup({
       enqueue.assign({ failures: 0 })
       enqueue.emit({ type: 'pool.breakerClosed' })
     }),
-    /** A finished child stays in the snapshot until it is stopped. */
-    forgetChild: enqueueActions(({ enqueue, event }) => {
-      enqueue.stopChild((event as unknown as { actorId: string }).actorId)
+    /** A worker has ended. A finished child stays in the snapshot until it is stopped. */
+    buryWorker: enqueueActions(({ context, enqueue, event }) => {
+      const { output } = event as unknown as { output: WorkerOutput }
+      const death = { type: 'worker.dead' as const, ...output }
+      enqueue.assign({
+        ...recount(context, death),
+        workers: without(context.workers, death.workerId),
+        idle: without(context.idle, death.workerId),
+      })
+      enqueue.emit(death)
+      enqueue.stopChild(death.workerId)
     }),
     relay: emit(({ event }) => event as PoolFact),
     announceSession: emit(({ event }) => {
@@ -207,11 +224,10 @@ export const poolMachine = setup({
     'worker.draining': { actions: ['count', 'dropIdle', 'relay'] },
     'worker.crashed': { actions: ['count', 'dropIdle', 'countFailure', 'relay'] },
     'worker.restarting': { actions: ['count', 'dropIdle', 'relay'] },
-    'worker.dead': { actions: ['count', 'dropIdle', 'dropWorker', 'relay'] },
     'session.closing': { actions: 'relay' },
     'session.lost': { actions: 'relay' },
     'session.ended': { actions: 'relay' },
-    'xstate.done.actor.*': { actions: 'forgetChild' },
+    'xstate.done.actor.*': { actions: 'buryWorker' },
   },
   initial: 'starting',
   states: {
@@ -334,7 +350,10 @@ function planFor({ policy, workers, idle, counts, pendingAdds, queue }: PoolCont
   })
 }
 
-const statusOf: Readonly<Record<(StatusFact | CrashFact)['type'], WorkerStatus>> = {
+/** What moves a worker from one count to another. */
+type CountedFact = StatusFact | CrashFact | DeathFact
+
+const statusOf: Readonly<Record<CountedFact['type'], WorkerStatus>> = {
   'worker.spawning': 'spawning',
   'worker.ready': 'healthy',
   'worker.leased': 'leased',
@@ -345,7 +364,7 @@ const statusOf: Readonly<Record<(StatusFact | CrashFact)['type'], WorkerStatus>>
   'worker.dead': 'dead',
 }
 
-function recount(context: PoolContext, fact: StatusFact | CrashFact): Partial<PoolContext> {
+function recount(context: PoolContext, fact: CountedFact): Partial<PoolContext> {
   const counts = { ...context.counts }
   let { pendingAdds } = context
   const add = (status: WorkerStatus, by: 1 | -1) => {

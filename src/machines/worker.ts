@@ -1,5 +1,16 @@
-import { assign, enqueueActions, fromCallback, fromPromise, sendTo, setup, stateIn, type AnyActorRef } from 'xstate'
+import {
+  assign,
+  emit,
+  enqueueActions,
+  fromCallback,
+  fromPromise,
+  sendTo,
+  setup,
+  stateIn,
+  type AnyActorRef,
+} from 'xstate'
 import type {
+  DeathFact,
   ProcessCommand,
   ProcessFact,
   SessionFact,
@@ -91,7 +102,7 @@ export const workerMachine = setup({
     input: {} as WorkerInput,
     output: {} as WorkerOutput,
     events: {} as WorkerEvent,
-    emitted: {} as WorkerFact,
+    emitted: {} as WorkerFact | DeathFact,
     tags: {} as 'available',
     children: {} as { process: 'process'; session: 'session' },
   },
@@ -169,10 +180,12 @@ export const workerMachine = setup({
     relayClosing: enqueueActions(({ context, enqueue, event, self }) => {
       if (event.type === 'session.closing') tell(enqueue, self, { ...event, workerId: context.id })
     }),
-    report: enqueueActions(({ context, enqueue, self }, params: { status: WorkerStatus }) => {
+    report: enqueueActions(({ context, enqueue, self }, params: { status: ReportedStatus }) => {
       tell(enqueue, self, statusFact(context, params.status))
       enqueue.assign({ reported: params.status })
     }),
+    /** For whoever listens to this worker; a pool reads its output. */
+    announceDeath: emit(({ context }) => ({ type: 'worker.dead' as const, ...workerOutput(context) })),
     reportCrash: enqueueActions(({ context, enqueue, self }) => {
       const { id: workerId, reported: from, failure, sessions } = context
       if (!failure) return
@@ -387,7 +400,7 @@ export const workerMachine = setup({
     },
     dead: {
       type: 'final',
-      entry: { type: 'report', params: { status: 'dead' } },
+      entry: 'announceDeath',
     },
   },
 })
@@ -408,7 +421,7 @@ function hash(text: string): number {
   return (value >>> 0) / 2 ** 32
 }
 
-function statusFact(context: WorkerContext, status: WorkerStatus): StatusFact {
+function statusFact(context: WorkerContext, status: ReportedStatus): StatusFact {
   const { id: workerId, reported: from, process } = context
   switch (status) {
     case 'spawning':
@@ -423,19 +436,21 @@ function statusFact(context: WorkerContext, status: WorkerStatus): StatusFact {
       return { type: 'worker.draining', workerId, from, failure: context.failure }
     case 'restarting':
       return { type: 'worker.restarting', workerId, from, attempt: context.restarts, delay: context.restartDelay }
-    case 'dead':
-      return { type: 'worker.dead', workerId, from, ...workerOutput(context) }
   }
 }
 
-function workerOutput({ exit, failure }: WorkerContext): WorkerOutput {
+function workerOutput({ id, reported, exit, failure }: WorkerContext): WorkerOutput {
   return {
+    workerId: id,
+    from: reported,
     reason: failure ? 'failed' : 'stopped',
     exitCode: exit?.exitCode ?? null,
     signal: exit?.signal ?? null,
     failure,
   }
 }
+
+type ReportedStatus = Exclude<WorkerStatus, 'dead'>
 
 interface Teller {
   emit(fact: WorkerFact): void

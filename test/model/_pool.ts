@@ -16,14 +16,14 @@ export const inertPool = poolMachine.provide({ actors: { worker: fromCallback(()
 const failure = { code: 'WORKER_START_FAILED', message: 'it broke', exitCode: 1, signal: null, output: [] }
 const session = { sessionId: 'red', token: 1 }
 
-/** What a worker can report in each status. */
+/** What a worker can report in each status, or `dead`, which its end tells. */
 const reports: Readonly<Record<string, readonly string[]>> = {
   spawning: ['worker.ready', 'worker.draining', 'worker.crashed'],
   healthy: ['worker.leased', 'worker.draining', 'worker.crashed'],
   leased: ['worker.ready', 'worker.resetting', 'worker.draining', 'worker.crashed'],
   resetting: ['worker.ready', 'worker.draining', 'worker.crashed'],
-  draining: ['worker.crashed', 'worker.dead'],
-  restarting: ['worker.restarting', 'worker.spawning', 'worker.dead'],
+  draining: ['worker.crashed', 'dead'],
+  restarting: ['worker.restarting', 'worker.spawning', 'dead'],
 }
 
 /** What can happen to a pool that has made at most `limit` workers: their number is what makes its states infinite. */
@@ -41,7 +41,6 @@ const eventsUpTo =
       { type: 'session.lost', workerId, ...session, failure },
       { type: 'session.ended', workerId, ...session, reason: 'released' },
     ])
-    const gone = Object.keys(snapshot.children).filter((id) => !workers.includes(id))
     return [
       { type: 'session.acquire', sessionId: 'red', token: 1 },
       { type: 'session.acquire', sessionId: 'blue', token: 2 },
@@ -49,7 +48,6 @@ const eventsUpTo =
       { type: 'pool.drain', grace: 5 },
       ...told,
       ...anyWorker,
-      ...gone.map((id) => ({ type: `xstate.done.actor.${id}`, actorId: id, output: undefined })),
       ...ownEvents(snapshot).map((type) => ({ type })),
     ]
   }
@@ -59,6 +57,7 @@ function reportsOf({ workers, idle, counts }: PoolContext, type: string, from: s
   const isOnItsWay = type === 'worker.leased'
   const candidates = workers.filter((id) => idle.includes(id) === (from === 'healthy' && !isOnItsWay))
   if (isOnItsWay && counts.healthy === idle.length) return []
+  if (type === 'dead') return candidates.slice(0, 1).map((workerId) => deathOf(workerId, from))
   const variants =
     type === 'worker.crashed'
       ? [
@@ -73,9 +72,13 @@ function reportsOf({ workers, idle, counts }: PoolContext, type: string, from: s
       from: from as WorkerStatus,
       ...more,
       ...(isOnItsWay && session),
-      ...(type === 'worker.dead' && { reason: 'stopped', exitCode: 0, signal: null, failure: null }),
     })),
   )
+}
+
+function deathOf(workerId: string, from: string): AnyEventObject {
+  const output = { workerId, from, reason: 'stopped', exitCode: 0, signal: null, failure: null }
+  return { type: `xstate.done.actor.${workerId}`, actorId: workerId, output }
 }
 
 const stateKey: Exploration['stateKey'] = ({ context }) => [

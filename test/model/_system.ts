@@ -143,7 +143,11 @@ function settleWorker(system: System, id: string, worker: AnyMachineSnapshot, ma
 }
 
 function factsOf(effects: Effect): AnyEventObject[] {
-  return effects
-    .filter(({ type }) => type === 'xstate.emit')
-    .map(({ params }) => (params as { event: AnyEventObject }).event)
+  return (
+    effects
+      .filter(({ type }) => type === 'xstate.emit')
+      .map(({ params }) => (params as { event: AnyEventObject }).event)
+      // Emitted for listeners; the pool is told by the child's end.
+      .filter(({ type }) => type !== 'worker.dead')
+  )
 }

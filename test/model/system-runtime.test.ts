@@ -161,7 +161,8 @@ class PoolOnRuntime {
         break
       case 'xstate.done.actor.session':
         session?.send({ type: 'session.disconnected' })
-        session?.send({ type: 'session.end', reason: 'released' })
+        // One that was closing has ended with its last connection.
+        if (session?.getSnapshot().status === 'active') session.send({ type: 'session.end', reason: 'released' })
         break
       case 'xstate.error.actor.liveness':
         worker.answers = 'no'

@@ -36,7 +36,7 @@ function transitions(node: AnyStateNode): string[] {
   return [...all, ...(node.always ?? [])].map((transition) => {
     const target = transition.target?.[0]
     const label = [eventOf(transition), guardOf(transition), actionsOf(transition)].filter(Boolean).join(' ')
-    return `${idOf(node)} --> ${idOf(target ?? node)}: ${label}`
+    return `${idOf(node)} --> ${idOf(target ?? node)}${label && `: ${label}`}`
   })
 }
 
