@@ -71,7 +71,11 @@ export interface AcquireOptions {
 }
 
 export interface DrainOptions {
-  /** Time that open connections get before they are cut, in milliseconds. @default 30_000 */
+  /**
+   * Time that open connections get before they are cut, in milliseconds. Of several drains the nearest deadline holds.
+   *
+   * @default 30_000
+   */
   readonly deadline?: number | undefined
 }
 
@@ -146,6 +150,8 @@ class ActorPool implements Pool {
   readonly #totals = { sessionsStarted: 0, sessionsEnded: 0, sessionsLost: 0, workersStarted: 0, workersCrashed: 0 }
   #lastToken = 0
   #closing = 0
+  /** When open connections are cut: the nearest deadline that a drain was given. */
+  #cutAt = Number.POSITIVE_INFINITY
 
   constructor(settings: PoolSettings) {
     this.#settings = settings
@@ -239,8 +245,11 @@ class ActorPool implements Pool {
     return this.close()
   }
 
-  #drain(grace: number): void {
-    if (this.#state() !== 'stopped') this.actor.send({ type: 'pool.drain', grace })
+  #drain(deadline: number): void {
+    if (this.#state() === 'stopped') return
+    const now = this.#clock.now()
+    this.#cutAt = Math.min(this.#cutAt, now + deadline)
+    this.actor.send({ type: 'pool.drain', grace: Math.max(0, Math.ceil(this.#cutAt - now)) })
   }
 
   async #wait(id: string, options: AcquireOptions = {}): Promise<Lease> {

@@ -36,7 +36,7 @@ export function provideWorker(settings: PoolSettings, slots: Slots, clock: Clock
       }),
       reset: fromPromise<void, ResetInput>(async ({ input, signal }) => {
         const instance = await launched(slots, input)
-        await reset(instance, settings, input.workerId, signal)
+        await reset(instance, settings, input.workerId, signal).catch((error: unknown) => fail(error, instance))
       }),
     },
   })

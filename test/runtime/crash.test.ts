@@ -321,4 +321,3 @@ describe('a worker that crashed', () => {
     expect(backend.alive.map(({ id }) => id)).toEqual(['w2'])
   })
 })
-
