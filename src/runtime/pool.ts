@@ -406,6 +406,9 @@ class ActorPool implements Pool {
    * go of everybody, and surfaces the error as an uncaught exception.
    */
   #fail(error: unknown): void {
+    // The workers outlive their pool: they would restart what is killed here.
+    const { children } = this.actor.getSnapshot()
+    for (const worker of Object.values(children)) worker?.send({ type: 'worker.stop', grace: 0 })
     for (const slot of this.#slots.values()) slot.kill()
     for (const list of this.#waiting.values()) list.refuse(() => new PoolClosedError('POOL_CLOSED', { cause: error }))
     this.#waiting.clear()
