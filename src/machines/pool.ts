@@ -95,6 +95,7 @@ export const poolMachine = setup({
         : {},
     ),
     forgetFailures: assign({ failures: 0 }),
+    forgetFailure: assign({ failure: null }),
     closeBreaker: enqueueActions(({ enqueue }) => {
       enqueue.assign({ failures: 0 })
       enqueue.emit({ type: 'pool.breakerClosed' })
@@ -246,7 +247,7 @@ export const poolMachine = setup({
       entry: { type: 'announce', params: { type: 'pool.running' } },
       always: { guard: 'canLease', actions: 'leaseNext' },
       on: {
-        'pool.drain': { target: 'draining', actions: 'recordGrace' },
+        'pool.drain': { target: 'draining', actions: ['recordGrace', 'forgetFailure'] },
       },
       type: 'parallel',
       states: {

@@ -9,6 +9,8 @@ export interface SessionInput extends SessionKey {
 export interface SessionContext extends SessionInput {
   /** Why the session ends, once it does: the first reason given. */
   readonly reason: SessionEndReason | null
+  /** What a later command to end gives to connections that had their grace already. */
+  readonly hurry: number
 }
 
 export interface SessionOutput {
@@ -27,14 +29,13 @@ export const sessionMachine = setup({
     output: {} as SessionOutput,
     events: {} as SessionCommand,
     emitted: {} as SessionFact,
+    tags: {} as 'open',
   },
   actions: {
     recordEnd: assign(({ context, event }) =>
       event.type === 'session.end' ? { reason: event.reason, grace: event.grace ?? context.grace } : {},
     ),
-    changeGrace: assign(({ context, event }) =>
-      event.type === 'session.end' ? { grace: event.grace ?? context.grace } : {},
-    ),
+    recordHurry: assign(({ event }) => (event.type === 'session.end' ? { hurry: event.grace ?? 0 } : {})),
     reportClosing: enqueueActions(({ context, enqueue, self }) => {
       const { sessionId, token, reason } = context
       const fact: SessionFact = { type: 'session.closing', sessionId, token, reason: reason ?? 'released' }
@@ -44,18 +45,20 @@ export const sessionMachine = setup({
   },
   guards: {
     endsNow: ({ context, event }) => event.type === 'session.end' && (event.grace ?? context.grace) === 0,
-    changesGrace: ({ event }) => event.type === 'session.end' && event.grace !== undefined,
+    hurries: ({ event }) => event.type === 'session.end' && event.grace !== undefined,
   },
   delays: {
     grace: ({ context }) => context.grace,
+    hurry: ({ context }) => context.hurry,
   },
 }).createMachine({
   id: 'session',
-  context: ({ input }) => ({ ...input, reason: null }),
+  context: ({ input }) => ({ ...input, reason: null, hurry: 0 }),
   output: ({ context }) => ({ reason: context.reason ?? 'released' }),
   initial: 'active',
   states: {
     active: {
+      tags: 'open',
       on: {
         'session.disconnected': 'idle',
         'session.end': [
@@ -65,6 +68,7 @@ export const sessionMachine = setup({
       },
     },
     idle: {
+      tags: 'open',
       on: {
         'session.connected': 'active',
         'session.end': { target: 'ended', actions: 'recordEnd' },
@@ -77,8 +81,16 @@ export const sessionMachine = setup({
         'session.disconnected': 'ended',
         'session.end': [
           { guard: 'endsNow', target: 'ended' },
-          { guard: 'changesGrace', target: 'closing', reenter: true, actions: 'changeGrace' },
+          { guard: 'hurries', target: '.hurried', actions: 'recordHurry' },
         ],
+      },
+      initial: 'patient',
+      states: {
+        patient: {},
+        hurried: {
+          description: 'Asked again, with a grace of its own. The first grace still runs: it is never lengthened.',
+          after: { hurry: '#session.ended' },
+        },
       },
     },
     ended: { type: 'final' },

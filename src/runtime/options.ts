@@ -34,7 +34,12 @@ export interface SizeOptions {
   readonly warm?: number | undefined
   /** Most workers that start at the same time. @default 8 */
   readonly startConcurrency?: number | undefined
-  /** How long idle workers beyond `min + warm` must have gone unused before they are stopped, in ms. @default 60_000 */
+  /**
+   * How long idle workers must have been more than `min + warm` before they are stopped, in ms. Looked at once per such
+   * time, so a worker may stay for twice as long.
+   *
+   * @default 60_000
+   */
   readonly shrinkAfter?: number | undefined
 }
 

@@ -15,7 +15,7 @@ export interface IdleObserver {
 /** What a record needs of the actor that is its session. */
 export interface SessionActor {
   send(command: SessionCommand): void
-  getSnapshot(): { readonly status: string; readonly value?: unknown }
+  getSnapshot(): { readonly status: string; hasTag(tag: 'open'): boolean }
 }
 
 /**
@@ -69,8 +69,9 @@ export class SessionRecord implements Session {
    * be on its way while a listener asks.
    */
   get isOpen(): boolean {
-    const { status, value } = this.#actor.getSnapshot()
-    return status === 'active' && value !== 'closing'
+    const snapshot = this.#actor.getSnapshot()
+    // A session that its worker took down with it keeps the state it was in.
+    return snapshot.status === 'active' && snapshot.hasTag('open')
   }
 
   /** A lease for the first connection of a session that has just started: its actor starts as active. */

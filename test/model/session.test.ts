@@ -35,7 +35,7 @@ describe('on the pure machine', () => {
       expect(snapshot.context.reason).toBe(reason)
       expect(snapshot.status).toBe(snapshot.value === 'ended' ? 'done' : 'active')
       expect(emitted).toEqual(
-        event?.type === 'session.end' && snapshot.value === 'closing' && isFirstEnd(events, event)
+        event?.type === 'session.end' && snapshot.matches('closing') && isFirstEnd(events, event)
           ? [{ type: 'session.closing', sessionId: 'red', token: 7, reason }]
           : [],
       )
@@ -51,7 +51,8 @@ describe('on the real clock of the runtime', () => {
     const clock = new VirtualClock()
     const actor = createActor(sessionMachine, { input, clock }).start()
     for (const { event, snapshot } of expected) {
-      if (event?.type.startsWith('xstate.after')) await clock.advance(actor.getSnapshot().context.grace)
+      const { grace, hurry } = actor.getSnapshot().context
+      if (event?.type.startsWith('xstate.after')) await clock.advance(event.type.includes('hurry') ? hurry : grace)
       else if (event) actor.send(event as SessionCommand)
       expect(actor.getSnapshot().value).toEqual(snapshot.value)
     }
