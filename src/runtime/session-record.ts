@@ -84,7 +84,7 @@ export class SessionRecord implements Session {
   open(): Lease {
     if (this.leases++ === 0) {
       this.#observer.onActive(this)
-      this.#actor.send({ type: 'session.connected' })
+      this.#send({ type: 'session.connected' })
     }
     return new SessionLease(this)
   }
@@ -92,13 +92,13 @@ export class SessionRecord implements Session {
   /** One connection closed. */
   close(): void {
     if (--this.leases > 0 || this.phase === 'ended') return
-    this.#actor.send({ type: 'session.disconnected' })
+    this.#send({ type: 'session.disconnected' })
     if (this.isOpen) this.#observer.onIdle(this)
   }
 
   /** Asks the session to end. */
   end(reason: SessionEndReason): void {
-    this.#actor.send({ type: 'session.end', reason })
+    this.#send({ type: 'session.end', reason })
   }
 
   /** Resolves when the session has ended. */
@@ -118,6 +118,11 @@ export class SessionRecord implements Session {
     this.#endReason = reason
     this.#controller?.abort(this.#error())
     for (const resolve of this.#onEnd.splice(0)) resolve()
+  }
+
+  /** What tells of the session's end may still be on its way here. */
+  #send(command: SessionCommand): void {
+    if (this.#actor.getSnapshot().status === 'active') this.#actor.send(command)
   }
 
   #error(): Error {

@@ -48,7 +48,7 @@ interface Bound {
 export class PoolWorld {
   readonly setting: Setting
   readonly clock = new VirtualClock()
-  readonly backend = new FakeBackend()
+  readonly backend: FakeBackend
   readonly calls: Call[] = []
   readonly held: Lease[] = []
   /** What the next reset hook does. */
@@ -71,12 +71,13 @@ export class PoolWorld {
   /** Ids whose next session waits for the present one to end: others may be served meanwhile. */
   readonly #late = new Set<string>()
 
-  private constructor(setting: Setting) {
+  private constructor(setting: Setting, backend: FakeBackend) {
     this.setting = setting
+    this.backend = backend
   }
 
-  static async open(setting: Setting): Promise<PoolWorld> {
-    const world = new PoolWorld(setting)
+  static async open(setting: Setting, backend = new FakeBackend()): Promise<PoolWorld> {
+    const world = new PoolWorld(setting, backend)
     const { min, max, warm, startConcurrency, queueLimit, grace, idleTtl, maxAge, restartLimit } = setting
     world.pool = await createPool({
       worker: world.backend,
@@ -148,7 +149,7 @@ export class PoolWorld {
     // 8: a session's worker is alive, and it is the process that the session began on.
     for (const { workerId, pid, sessionId } of this.#live.values()) {
       const worker = this.backend.worker(workerId)
-      if (!worker.isAlive) this.#fail(`8: ${sessionId} is bound to ${workerId}, which is dead`)
+      if (this.backend.hasToldOf(worker)) this.#fail(`8: ${sessionId} is bound to ${workerId}, which is dead`)
       if (worker.pid !== pid) this.#fail(`1: ${sessionId} moved to another process of ${workerId}`)
     }
     // 10: a lease knows whether its own session is over.

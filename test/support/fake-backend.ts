@@ -63,6 +63,11 @@ export class FakeBackend implements WorkerBackend {
     return this.workers.filter((worker) => worker.isAlive)
   }
 
+  /** Whether the pool has been told that the worker is gone. */
+  hasToldOf(worker: FakeWorker): boolean {
+    return !worker.isAlive
+  }
+
   /** The newest worker with that id. */
   worker(id: string): FakeWorker {
     const worker = this.workers.findLast((worker) => worker.id === id)
