@@ -76,7 +76,7 @@ export class Client {
       return false
     } finally {
       clearTimeout(timer)
-      this.#witness.unanswered(ask)
+      this.#witness.unanswered(ask, exchange.upload !== undefined)
     }
   }
 

@@ -47,8 +47,12 @@ interface Epoch {
   highest: number
 }
 
-/** The news that a client has left has so long to get to the gateway, which may ask a worker until then. */
+/**
+ * The news that a client has left has so long to get to the gateway, which may ask a worker until then. Node does not hear of
+ * it while it holds back an upload, so that one may wait in the queue to the end: longer than its timeout, in _scene.ts.
+ */
 const ABORT_LIMIT = 1_000
+const ABORT_LIMIT_OF_UPLOADS = 10_000
 
 /** The news of a death has so long to get from the kernel to the pool, in milliseconds of a machine with better things to do. */
 const NEWS_LIMIT = 5_000
@@ -136,8 +140,9 @@ export class Witness {
   }
 
   /** The request was refused, failed or was given up: the worker may have counted it all the same. */
-  unanswered(ask: Ask): void {
-    if (!ask.isAnswered) this.#unansweredAt(ask, performance.now())
+  unanswered(ask: Ask, isUpload = false): void {
+    if (ask.isAnswered) return
+    this.#unansweredAt(ask, performance.now() + (isUpload ? ABORT_LIMIT_OF_UPLOADS : ABORT_LIMIT))
   }
 
   /** The client was told `SESSION_LOST`: so must the listeners have been. */
@@ -262,7 +267,7 @@ export class Witness {
     if (missing === 0) return
     const bindings = this.#of(id).filter(({ token }) => tokens.has(token))
     const excuses = (this.#unanswered.get(id) ?? []).filter(({ sentAt, failedAt }) =>
-      bindings.some(({ startedAt, endedAt }) => sentAt <= endedAt && failedAt + ABORT_LIMIT >= startedAt),
+      bindings.some(({ startedAt, endedAt }) => sentAt <= endedAt && failedAt >= startedAt),
     )
     if (missing <= excuses.length) return
     const text = `${id} at ${key}: ${missing} of 1 to ${highest} were not seen, ${excuses.length} requests were unanswered`
