@@ -127,12 +127,13 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
 }
 
 const SESSION_ID = 'a session id: text that is not empty'
-const acquireOptions = z.object({
+const acquireOptions = z.strictObject({
   id: z.string(SESSION_ID).min(1, SESSION_ID),
   timeout: duration,
   signal: abortSignal.optional(),
 })
-const drainOptions = z.object({ deadline: duration })
+const drainOptions = z.strictObject({ deadline: duration.default(30_000) }).default({ deadline: 30_000 })
+const anyOptions = z.record(z.string(), z.unknown()).optional()
 
 class ActorPool implements Pool {
   readonly actor: ActorRefFrom<typeof poolMachine>
@@ -226,8 +227,8 @@ class ActorPool implements Pool {
     }
   }
 
-  async drain({ deadline = 30_000 }: DrainOptions = {}): Promise<void> {
-    validate(drainOptions, { deadline })
+  async drain(options?: DrainOptions): Promise<void> {
+    const { deadline } = validate(drainOptions, options)
     this.#drain(deadline)
     await this.#stopped.promise
   }
@@ -252,9 +253,10 @@ class ActorPool implements Pool {
     this.actor.send({ type: 'pool.drain', grace: Math.max(0, Math.ceil(this.#cutAt - now)) })
   }
 
-  async #wait(id: string, options: AcquireOptions = {}): Promise<Lease> {
-    const { signal, timeout = this.#settings.acquireTimeout } = options
-    validate(acquireOptions, { id, timeout, signal })
+  async #wait(id: string, options?: AcquireOptions): Promise<Lease> {
+    validate(anyOptions, options)
+    const { signal, timeout = this.#settings.acquireTimeout } = options ?? {}
+    validate(acquireOptions, { ...options, id, timeout })
     signal?.throwIfAborted()
     const state = this.#state()
     if (state !== 'running') throw new PoolClosedError(state === 'draining' ? 'POOL_DRAINING' : 'POOL_CLOSED')
@@ -287,8 +289,7 @@ class ActorPool implements Pool {
   #observe(fact: PoolFact): void {
     switch (fact.type) {
       case 'session.started':
-        this.#onStarted(fact)
-        break
+        return this.#onStarted(fact)
       case 'session.refused':
         return this.#onRefused(fact)
       case 'session.closing':
@@ -321,15 +322,17 @@ class ActorPool implements Pool {
     if (event) this.#emitter.emit(event)
   }
 
-  #onStarted({ sessionId, token, workerId }: SessionKey & { workerId: string }): void {
-    const list = this.#waiting.get(sessionId)
+  #onStarted(fact: PoolFact & { type: 'session.started' }): void {
+    const { sessionId, token, workerId } = fact
+    const waiting = this.#waiting.get(sessionId)
+    const list = waiting?.token === token ? waiting : undefined
     const session = this.actor.getSnapshot().children[workerId]?.getSnapshot().children.session
     const slot = this.#slots.get(workerId)
-    if (!session || !slot) return
+    if (session?.getSnapshot().status !== 'active' || !slot) return this.#onStillborn(list)
     const record = new SessionRecord({ sessionId, token }, slot, session, this.#sweeper, this.#clock.now())
     this.#live.set(sessionId, record)
     this.#totals.sessionsStarted++
-    if (list?.token === token) {
+    if (list) {
       this.#waiting.delete(sessionId)
       list.grant(() => record.adopt())
     }
@@ -338,6 +341,18 @@ class ActorPool implements Pool {
       session.send({ type: 'session.disconnected' })
       record.end('released')
     }
+    this.#emit(fact)
+  }
+
+  /**
+   * The session was over before the news of its start came here: a listener drained the pool in between. Nobody has seen
+   * it, so nobody hears of it; whoever waits for it asks again, in their old place.
+   */
+  #onStillborn(list: WaitList | undefined): void {
+    if (!list) return
+    if (this.#state() === 'running') return this.#request(list)
+    this.#waiting.delete(list.sessionId)
+    list.refuse(() => new PoolClosedError('POOL_DRAINING'))
   }
 
   #onRefused(refusal: Refusal): void {
@@ -364,9 +379,11 @@ class ActorPool implements Pool {
   }
 
   #onLost(fact: PoolFact & { type: 'session.lost' }): void {
+    const record = this.#record(fact)
+    if (!record) return
     const event = toLostEvent(fact)
     this.#totals.sessionsLost++
-    this.#record(fact)?.lose(event.error)
+    record.lose(event.error)
     this.#emitter.emit(event)
   }
 

@@ -99,7 +99,8 @@ function nameOf(type: string): string {
   if (type === 'int') return 'a whole number'
   if (type === 'number') return 'a finite number'
   if (type === 'undefined' || type === 'null') return type
-  return `${/^[aeiou]/i.test(type) ? 'an' : 'a'} ${type === 'record' ? 'object' : type}`
+  const name = type === 'record' ? 'object' : type
+  return `${/^[aeiou]/i.test(name) ? 'an' : 'a'} ${name}`
 }
 
 function found(issue: Issue): string {

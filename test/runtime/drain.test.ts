@@ -189,6 +189,25 @@ describe('drain', () => {
     expect(await pool.end('live')).toBe(false)
   })
 
+  test.each([0, 1_000])('by a listener, right after it acquired, loses nobody (deadline %d)', async (deadline) => {
+    const { acquire, pool, told, clock } = await openPool({ size: { min: 2, max: 2 } })
+    const first = await acquire('a')
+    const waiting: Promise<unknown>[] = []
+    const off = pool.on('session.ended', () => {
+      off()
+      // The pool is busy telling of this: it leases the other worker and drains right after, before it hears of the lease.
+      waiting.push(acquire('b'))
+      void pool.drain({ deadline })
+    })
+    first.release()
+    await pool.end('a')
+    await settled()
+    expect(await isSettled(waiting[0]!)).toBe(true)
+    await clock.advance(deadline)
+    expect(told('session.ended')).toHaveLength(told('session.started').length)
+    expect(pool.stats()).toMatchObject({ state: 'stopped', queue: { waiters: 0 } })
+  })
+
   test('starts no replacements', async () => {
     const { acquire, pool, backend } = await openPool({ size: { min: 2, max: 4, warm: 1 } })
     await settled()
