@@ -91,7 +91,9 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
     case 'worker.resetting':
       return `worker ${event.workerId} resetting`
     case 'worker.draining':
-      return `worker ${event.workerId} stopping`
+      return event.failure
+        ? `worker ${event.workerId} stopping: ${printable(event.failure.message)}${lastLine(event.failure.output)}`
+        : `worker ${event.workerId} stopping`
     case 'worker.crashed':
       return `worker ${event.workerId} crashed: ${printable(event.failure.message)}${lastLine(event.failure.output)}`
     case 'worker.restarting':

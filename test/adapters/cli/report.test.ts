@@ -37,6 +37,15 @@ suite('a report', () => {
       { type: 'worker.ready', workerId: 'w1', pid: undefined, address: { socketPath: '/tmp/s' } },
       'worker w1 ready, /tmp/s',
     ],
+    [{ type: 'worker.draining', workerId: 'w1', failure: null }, 'worker w1 stopping'],
+    [
+      {
+        type: 'worker.draining',
+        workerId: 'w1',
+        failure: { code: 'WORKER_RESET_FAILED', message: 'no', exitCode: null, signal: null, output: ['why'] },
+      },
+      'worker w1 stopping: no | why',
+    ],
     [
       { type: 'worker.dead', workerId: 'w1', reason: 'stopped', exitCode: 0, signal: null },
       'worker w1 gone: stopped, exit status 0',
