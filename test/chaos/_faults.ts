@@ -27,6 +27,8 @@ const faults = {
   burst: 6,
   /** `pool.acquire` without the gateway: with a deadline, with a signal, released late and twice. */
   acquire: 20,
+  /** For a while every worker exits at its start, which is what the circuit breaker is for. */
+  badStarts: 2,
 }
 
 /** Of test/fixtures/chaos-worker.mjs. */
@@ -111,6 +113,8 @@ export class Faults {
         return this.#burst()
       case 'acquire':
         return this.#acquire(random.chance(0.5) ? bound?.id : undefined)
+      case 'badStarts':
+        return this.#failStarts()
     }
   }
 
@@ -137,6 +141,18 @@ export class Faults {
     }
     void pending.add('pause', resume())
     return `${this.#signal(pid, 'SIGSTOP')} for ${time} ms`
+  }
+
+  #failStarts(): string {
+    const { pending, random, workers } = this.#options
+    const time = random.between(500, 2_000)
+    const fail = async () => {
+      workers.failing++
+      await delay(time)
+      workers.failing--
+    }
+    void pending.add('bad starts', fail())
+    return `for ${time} ms`
   }
 
   #misbehave(id: string | undefined): string {

@@ -24,6 +24,8 @@ export interface ChaosWorkersOptions {
 export class ChaosWorkers {
   /** While `false`, workers start as they should. */
   armed = false
+  /** While above 0, no worker gets as far as to be ready. */
+  failing = 0
   /** Processes that exist, by id. */
   readonly live = new Map<number, string>()
   readonly backend: WorkerBackend
@@ -97,6 +99,7 @@ export class ChaosWorkers {
     const drawn = Object.entries(traits).filter(([, probability]) => random.chance(probability))
     const dieAt = random.between(3, 40)
     if (!this.armed) return ['ok', '']
+    if (this.failing > 0) return ['exit:3', '']
     const argument = { slow: time, sick: time, late: 300 + time, exit: 3 }[kind as string]
     const start = argument === undefined ? kind : `${kind}:${argument}`
     const isPossible = kind !== 'late' || this.#options.address === 'port'
