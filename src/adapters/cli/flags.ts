@@ -110,7 +110,7 @@ const table = [
     value: 'duration',
     default: '5s',
     sets: 'session.grace',
-    description: 'Time open connections get when their session or Corral ends; then they are cut',
+    description: 'Time open connections get when their session or Corral ends, and workers to stop; then they are cut',
   },
   {
     name: 'admin',

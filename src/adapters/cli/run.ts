@@ -96,6 +96,7 @@ function startPool(options: RunOptions, report: Report, signal: AbortSignal): Pr
     args: options.args,
     env: options.env,
     health: { path: options.healthPath, startTimeout: options.startTimeout },
+    stop: { grace: options.grace },
     onOutput: options.verbose
       ? (line, { workerId, stream }) => report({ type: 'worker.output', workerId, stream, line })
       : undefined,
@@ -138,7 +139,8 @@ function throwIfUsage(error: unknown, name?: FlagName): void {
   if (error instanceof UsageError) throw error
   if (!(error instanceof InvalidOptionError)) return
   const flag = flags.find((flag) => (name === undefined ? flag.sets === error.option : flag.name === name))
-  const message = error.message.replace(/^Invalid option "[^"]*"/, flag ? `--${flag.name}` : '$&')
+  let message = error.message.replace(/^Invalid option "[^"]*"/, flag ? `--${flag.name}` : '$&')
+  for (const { name, sets } of flags) if (sets !== undefined) message = message.replaceAll(sets, `--${name}`)
   throw new UsageError(message, { cause: error })
 }
 

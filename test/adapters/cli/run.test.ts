@@ -37,7 +37,7 @@ describe('corral', () => {
     [['serve'], 'Unknown command "serve"'],
     [['run'], 'The command of the workers is missing'],
     [['run', '--prot', '1', '--', 'node'], "Unknown option '--prot'"],
-    [['run', '--min', '3', '--max', '2', '--', 'node'], '--min: expected a number not above size.max, got 3'],
+    [['run', '--min', '3', '--max', '2', '--', 'node'], '--min: expected a number not above --max, got 3'],
     [['run', '--session', 'header:a b', '--', 'node'], '--session: expected'],
   ])('%j exits 2 with one message and says where the help is', async (args, message) => {
     const { code, stdout, stderr } = await corral(args).exit
