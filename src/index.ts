@@ -1,6 +1,6 @@
 // The pool
 export { createPool } from './runtime/pool.ts'
-export type { AcquireOptions, DrainOptions, Pool, PoolStats } from './runtime/pool.ts'
+export type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from './runtime/pool.ts'
 export type {
   BreakerOptions,
   PoolOptions,

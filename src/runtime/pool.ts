@@ -50,9 +50,9 @@ export interface Pool extends AsyncDisposable {
   drain(options?: DrainOptions): Promise<void>
   /**
    * Ends every session now and stops every worker. Resolves once no process that the pool started is left. May be
-   * called at any time and more than once; also cuts a `drain` short.
+   * called at any time and more than once; also cuts a `drain` short, and with `force` an earlier `close`.
    */
-  close(): Promise<void>
+  close(options?: CloseOptions): Promise<void>
   /**
    * Calls `listener` for every event of `type`, or of every type for `*`, after the pool has dealt with it. A listener
    * that throws does not disturb the pool: the error is reported as an uncaught exception.
@@ -77,6 +77,11 @@ export interface DrainOptions {
    * @default 30_000
    */
   readonly deadline?: number | undefined
+}
+
+export interface CloseOptions {
+  /** Kills the workers instead of asking them to stop first. @default false */
+  readonly force?: boolean | undefined
 }
 
 export interface PoolStats {
@@ -133,6 +138,7 @@ const acquireOptions = z.strictObject({
   signal: abortSignal.optional(),
 })
 const drainOptions = z.strictObject({ deadline: duration.default(30_000) }).default({ deadline: 30_000 })
+const closeOptions = z.strictObject({ force: z.boolean().default(false) }).default({ force: false })
 const anyOptions = z.record(z.string(), z.unknown()).optional()
 
 class ActorPool implements Pool {
@@ -233,9 +239,11 @@ class ActorPool implements Pool {
     await this.#stopped.promise
   }
 
-  close(): Promise<void> {
+  async close(options?: CloseOptions): Promise<void> {
+    const { force } = validate(closeOptions, options)
     this.#drain(0)
-    return this.#stopped.promise
+    if (force) for (const slot of this.#slots.values()) slot.kill()
+    await this.#stopped.promise
   }
 
   on(type: PoolEventType | '*', listener: (event: never) => void): () => void {

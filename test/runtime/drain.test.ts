@@ -21,6 +21,21 @@ describe('close', () => {
     expect(await isSettled(closed)).toBe(true)
   })
 
+  test('with force kills the workers at once, also those that were asked to stop before', async () => {
+    const backend = new FakeBackend({ stops: false })
+    const { acquire, pool, told } = await openPool({ size: { min: 2 } }, backend)
+    await acquire('a')
+    const closed = pool.close()
+    expect(await isSettled(closed)).toBe(false)
+    expect(await isSettled(pool.close({ force: true }))).toBe(true)
+    expect(await isSettled(closed)).toBe(true)
+    expect(told('worker.dead')).toMatchObject([{ signal: 'SIGKILL' }, { signal: 'SIGKILL' }])
+    expect(await rejection(pool.close({ force: 1 } as never))).toMatchObject({
+      code: 'INVALID_OPTION',
+      option: 'force',
+    })
+  })
+
   test('kills a worker that does not heed its stop, after the grace, and waits for its end', async () => {
     const backend = new FakeBackend({ stops: false, dies: false })
     const { pool, clock } = await openPool({}, backend)

@@ -39,11 +39,17 @@ export async function run(options: RunOptions): Promise<number> {
       return 1
     }
   } finally {
-    await parts.pool?.close()
+    await closePool(parts.pool, signals.cut)
     await parts.admin?.close()
   }
   report({ type: 'gateway.stopped' })
   return signals.cut.aborted || crash.signal.aborted ? 1 : 0
+}
+
+/** Stops the workers politely, unless `cut` aborts first. */
+async function closePool(pool: Pool | undefined, cut: AbortSignal): Promise<void> {
+  if (!cut.aborted) await Promise.race([pool?.close(), aborted(cut)])
+  if (cut.aborted) await pool?.close({ force: true })
 }
 
 async function serve(

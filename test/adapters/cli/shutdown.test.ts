@@ -73,6 +73,17 @@ describe('a signal', () => {
     expect(fixtureProcesses()).toEqual([])
   })
 
+  test('a second time does not wait for workers that ignore SIGTERM', async () => {
+    const cli = run('ignores-sigterm', ['--grace', '10m', '--health', 'tcp'])
+    await urlOf(cli)
+    cli.kill('SIGTERM')
+    await cli.line('worker.draining')
+    await killUntilExit(cli, 'SIGTERM')
+    expect(await cli.exit).toMatchObject({ code: 1 })
+    expect((await cli.exit).stdout).toContain('"signal":"SIGKILL"')
+    expect(fixtureProcesses()).toEqual([])
+  })
+
   test('that a parent passes on a second time counts once', async () => {
     const cli = run('echo-server', ['--grace', '1m'])
     const begun = await get(`${await urlOf(cli)}/sse?count=10&every=20`, 'red')
