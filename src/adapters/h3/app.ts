@@ -6,7 +6,7 @@ import { H3, HTTPError, defineWebSocketHandler } from 'h3'
 import type { Core } from './core.ts'
 import { handle, handleUpgrade } from './entry.ts'
 import { parseTarget } from './target.ts'
-import { UpgradeClient } from './websocket.ts'
+import { clientOf } from './websocket.ts'
 
 /** Made of the same core as the raw handlers: h3 and crossws decide, the core moves the bytes. */
 export function createApp(core: Core): H3 {
@@ -14,7 +14,7 @@ export function createApp(core: Core): H3 {
     const { req, upgrade } = nodeOf(event)
     if (upgrade === undefined) throw new HTTPError({ status: 501, message: 'The gateway needs a Node server' })
     // Before crossws gets to call the handler: it has no listener on the socket yet.
-    const client = new UpgradeClient(req, upgrade.socket, upgrade.head)
+    const client = clientOf(core, req, upgrade.socket, upgrade.head)
     const base = baseOf(core, event, req)
     return fromNodeUpgradeHandler(() => handleUpgrade(core, client, base))
   })

@@ -8,21 +8,30 @@ import { http2Request } from './http2.ts'
  */
 export class RequestBody extends Readable {
   readonly #req: IncomingMessage
+  readonly #onHeld: (held: boolean) => void
+  #held = false
 
-  constructor(req: IncomingMessage) {
+  /**
+   * @param onHeld told whenever the worker begins or ends to hold the client back. A client that is held back is not read, and
+   * its leaving not heard of.
+   */
+  constructor(req: IncomingMessage, onHeld: (held: boolean) => void) {
     super()
     this.#req = req
+    this.#onHeld = onHeld
     req.on('data', this.#onData)
     req.on('end', this.#onEnd)
     req.pause()
   }
 
   override _read(): void {
+    this.#hold(false)
     this.#req.resume()
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     const req = this.#req
+    this.#hold(false)
     req.off('data', this.#onData)
     req.off('end', this.#onEnd)
     req.pause()
@@ -30,11 +39,19 @@ export class RequestBody extends Readable {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    if (!this.push(chunk)) this.#req.pause()
+    if (this.push(chunk)) return
+    this.#req.pause()
+    this.#hold(true)
   }
 
   readonly #onEnd = (): void => {
     this.push(null)
+  }
+
+  #hold(held: boolean): void {
+    if (held === this.#held) return
+    this.#held = held
+    this.#onHeld(held)
   }
 }
 

@@ -10,7 +10,7 @@ import type { GatewayListener } from './listen.ts'
 import { listen } from './listen.ts'
 import type { GatewayOptions, ListenOptions } from './options.ts'
 import { readListenOptions, readOptions } from './options.ts'
-import { UpgradeClient } from './websocket.ts'
+import { clientOf } from './websocket.ts'
 
 /** Takes requests and WebSockets to the workers of their sessions. Made by {@link createGateway}. */
 export interface Gateway {
@@ -52,7 +52,7 @@ export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
     app: createApp(core),
     handler: (req, res) => handle(core, req, res, base, false),
     checkContinue: (req, res) => handle(core, req, res, base, true),
-    upgrade: (req, socket, head) => handleUpgrade(core, new UpgradeClient(req, socket as Socket, head), base),
+    upgrade: (req, socket, head) => handleUpgrade(core, clientOf(core, req, socket as Socket, head), base),
     listen: async (listenOptions = {}) => listen(gateway, readListenOptions(listenOptions)),
   }
   return gateway

@@ -227,7 +227,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #stream(): RequestBody {
-    this.#body = new RequestBody(this.#req)
+    this.#body = new RequestBody(this.#req, (held) => this.#lane?.limitStall(held))
     return this.#body
   }
 

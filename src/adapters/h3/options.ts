@@ -60,6 +60,13 @@ export interface UpstreamTimeouts {
   /** Longest time to connect to a worker, in milliseconds. `0`: no limit. @default 10_000 */
   readonly connectTimeout?: number | undefined
   /**
+   * Longest time that bytes of a client wait for a worker that takes none and sends none, in milliseconds; of WebSockets, too.
+   * Such a client is not read, so that nothing else tells when it leaves. `0`: no limit.
+   *
+   * @default 60_000
+   */
+  readonly sendTimeout?: number | undefined
+  /**
    * Longest time from the end of a request to the head of its response, in milliseconds; for WebSockets, of the handshake.
    * `0`: no limit.
    *
@@ -104,7 +111,7 @@ export function readOptions(options: GatewayOptions): Settings {
     'onError',
   ])
   const upstream = options.upstream ?? {}
-  object('upstream', upstream, ['connectTimeout', 'headersTimeout', 'bodyTimeout'])
+  object('upstream', upstream, ['connectTimeout', 'sendTimeout', 'headersTimeout', 'bodyTimeout'])
   const sources = Array.isArray(options.sessionId) ? options.sessionId : [options.sessionId]
   check('sessionId', 'a function, or a non-empty array of them', options.sessionId, () => sources.length > 0)
   for (const source of sources) {
@@ -132,6 +139,7 @@ export function readOptions(options: GatewayOptions): Settings {
     retryAfter: duration('retryAfter', options.retryAfter, 1_000),
     upstream: {
       connectTimeout: duration('upstream.connectTimeout', upstream.connectTimeout, 10_000),
+      sendTimeout: duration('upstream.sendTimeout', upstream.sendTimeout, 60_000),
       headersTimeout: duration('upstream.headersTimeout', upstream.headersTimeout, 300_000),
       bodyTimeout: duration('upstream.bodyTimeout', upstream.bodyTimeout, 0),
     },

@@ -1,6 +1,15 @@
 import type { Socket } from 'node:net'
 import type { Lease } from '../../index.ts'
+import type { Refusal } from './problem.ts'
 import type { Severable } from './upstream.ts'
+import { stalled } from './upstream.ts'
+
+interface TunnelOptions {
+  /** Longest time that the worker may hold the client back and be silent; `0`: no limit. */
+  readonly sendTimeout: number
+  /** Told when that time is over, and the tunnel cut. */
+  readonly onStalled: (refusal: Refusal) => void
+}
 
 /**
  * Two connections joined byte for byte, once the upgrade is through. No frame is parsed, so that sub-protocols, extensions,
@@ -12,7 +21,7 @@ export class Tunnel implements Severable {
   readonly #lease: Lease
   #linger: NodeJS.Timeout | undefined
 
-  constructor(client: Socket, worker: Socket, lease: Lease) {
+  constructor(client: Socket, worker: Socket, lease: Lease, { sendTimeout, onStalled }: TunnelOptions) {
     this.#client = client
     this.#worker = worker
     this.#lease = lease
@@ -22,8 +31,13 @@ export class Tunnel implements Severable {
       // A peer that vanished without a word is found out, so that its session can become idle.
       socket.setKeepAlive(true, keepAliveDelay)
     }
-    this.#pump(client, worker)
-    this.#pump(worker, client)
+    this.#pump(client, worker, sendTimeout)
+    // A client that leaves while bytes wait for it makes their write fail.
+    this.#pump(worker, client, 0)
+    worker.on('timeout', () => {
+      onStalled(stalled())
+      this.sever()
+    })
   }
 
   /** Cuts both connections. */
@@ -32,12 +46,17 @@ export class Tunnel implements Severable {
     this.#worker.destroy()
   }
 
-  #pump(from: Socket, to: Socket): void {
+  #pump(from: Socket, to: Socket, stallTimeout: number): void {
     from.on('data', (chunk: Buffer) => {
       this.#lease.touch()
-      if (!to.write(chunk)) from.pause()
+      if (to.write(chunk)) return
+      from.pause()
+      if (stallTimeout > 0) to.setTimeout(stallTimeout)
     })
-    to.on('drain', () => from.resume())
+    to.on('drain', () => {
+      if (stallTimeout > 0) to.setTimeout(0)
+      from.resume()
+    })
     from.on('end', () => {
       to.end()
       this.#bound()

@@ -2,9 +2,11 @@ import type { Socket } from 'node:net'
 import { connect as connectSocket } from 'node:net'
 import { Client, buildConnector } from 'undici'
 import type { Lease, Session, WorkerAddress } from '../../index.ts'
+import { Refusal } from './problem.ts'
 
 export interface UpstreamOptions {
   readonly connectTimeout: number
+  readonly sendTimeout: number
   readonly headersTimeout: number
   readonly bodyTimeout: number
 }
@@ -118,15 +120,19 @@ export class Lane {
    * does; the exchange looks here to tell the two apart.
    */
   resetting = false
+  readonly #sendTimeout: number
+  #socket: Socket | undefined
 
-  constructor(upstream: Upstream, { connectTimeout: timeout, headersTimeout, bodyTimeout }: UpstreamOptions) {
+  constructor(upstream: Upstream, options: UpstreamOptions) {
     const { address, host } = upstream
+    const { connectTimeout: timeout, headersTimeout, bodyTimeout } = options
+    this.#sendTimeout = options.sendTimeout
     const connect = buildConnector({ timeout, ...('socketPath' in address && { socketPath: address.socketPath }) })
     this.client = new Client(`http://${host}`, {
       connect: (target, callback) => {
         connect(target, (...result) => {
-          // Before undici's own listener, which ends the response in the same turn.
-          result[1]?.on('error', () => this.#reset())
+          const socket = result[1]
+          if (socket) this.#watch(socket)
           callback(...result)
         })
       },
@@ -135,12 +141,31 @@ export class Lane {
     })
   }
 
+  /** Whether bytes of the request wait for the worker: then its connection must move within the limit. */
+  limitStall(waiting: boolean): void {
+    this.#socket?.setTimeout(waiting ? this.#sendTimeout : 0)
+  }
+
+  #watch(socket: Socket): void {
+    this.#socket = socket
+    // Before undici's own listener, which ends the response in the same turn.
+    socket.on('error', () => this.#reset())
+    socket.on('timeout', () => socket.destroy(stalled()))
+  }
+
   #reset(): void {
     this.resetting = true
     queueMicrotask(() => {
       this.resetting = false
     })
   }
+}
+
+/** What ends an exchange or a tunnel whose worker takes no more of what the client sends. */
+export function stalled(): Refusal {
+  return new Refusal('UPSTREAM_TIMEOUT', {
+    cause: new Error('The worker stopped reading, with bytes of the client waiting'),
+  })
 }
 
 const aliveTimeout = 1_000

@@ -35,16 +35,24 @@ export function assertHandshake(req: IncomingMessage): void {
   }
 }
 
+/** Takes the client of an upgrade over from Node. */
+export function clientOf(core: Core, req: IncomingMessage, socket: Socket, head: Buffer): UpgradeClient {
+  return new UpgradeClient(req, socket, head, core.settings.upstream.sendTimeout)
+}
+
 /** The client's side of an upgrade, from the moment that Node hands it over until it is answered. */
 export class UpgradeClient {
   readonly req: IncomingMessage
   readonly socket: Socket
+  readonly #stallTimeout: number
   readonly #early: Buffer[]
   #earlyBytes: number
   #reading = true
   #onGone: (() => void) | undefined
 
-  constructor(req: IncomingMessage, socket: Socket, head: Buffer) {
+  /** @param stallTimeout longest time that a client may be held back until it is answered; `0`: no limit. */
+  constructor(req: IncomingMessage, socket: Socket, head: Buffer, stallTimeout: number) {
+    this.#stallTimeout = stallTimeout
     this.req = req
     this.socket = socket
     this.#early = head.length === 0 ? [] : [head]
@@ -54,6 +62,7 @@ export class UpgradeClient {
     // A client that leaves is only heard of while its connection is read, so early frames are read into memory, up to a bound.
     socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
+    socket.on('timeout', this.#onEnd)
     socket.once('close', () => this.#onGone?.())
   }
 
@@ -101,13 +110,17 @@ export class UpgradeClient {
     this.#reading = false
     this.socket.off('data', this.#onData)
     this.socket.off('end', this.#onEnd)
+    this.socket.off('timeout', this.#onEnd)
+    this.socket.setTimeout(0)
     this.socket.pause()
   }
 
   readonly #onData = (chunk: Buffer): void => {
     this.#early.push(chunk)
     this.#earlyBytes += chunk.length
-    if (this.#earlyBytes > maxEarlyBytes) this.socket.pause()
+    if (this.#earlyBytes <= maxEarlyBytes) return
+    this.socket.pause()
+    this.socket.setTimeout(this.#stallTimeout)
   }
 
   readonly #onEnd = (): void => {
@@ -236,7 +249,10 @@ class Upgrade {
     if (head.length > 0) socket.write(head)
     socket.uncork()
     for (const chunk of early) worker.write(chunk)
-    const tunnel = new Tunnel(socket, worker, this.#lease as Lease)
+    const tunnel = new Tunnel(socket, worker, this.#lease as Lease, {
+      sendTimeout: this.#core.settings.upstream.sendTimeout,
+      onStalled: (refusal) => this.#report(refusal),
+    })
     upstream.tunnels.add(tunnel)
     socket.once('close', () => upstream.tunnels.delete(tunnel))
   }
@@ -262,6 +278,11 @@ class Upgrade {
   async #finishRefusal(res: ServerResponse, closeDelimited: boolean): Promise<void> {
     if (!closeDelimited || (await (this.#upstream as Upstream).isAlive())) res.end()
     else res.destroy()
+  }
+
+  /** Tells of a tunnel that is cut. */
+  #report(refusal: Refusal): void {
+    this.#core.report(this.#client.req, refusal, { sessionId: this.#request.sessionId, cut: true })
   }
 
   #closed(): void {
