@@ -10,7 +10,7 @@ const script = fileURLToPath(new URL('../../test/fixtures/chaos-worker.mjs', imp
 
 /** How a worker starts, and how often. `late`: somebody else has its port by the time that it listens. */
 const starts = { ok: 74, slow: 10, sick: 4, exit: 6, late: 4, never: 2 }
-const traits = { stubborn: 0.12, forks: 0.12, daemon: 0.04, floods: 0.08, dies: 0.1 }
+const traits = { stubborn: 0.12, forks: 0.2, daemon: 0.04, floods: 0.08, dies: 0.1 }
 
 export interface ChaosWorkersOptions {
   readonly name: string
