@@ -16,8 +16,6 @@ export interface HeaderContext {
   readonly authority: string | undefined
   /** Path that was cut off the target. */
   readonly prefix: string
-  /** The worker's own host and port. */
-  readonly workerHost: string
 }
 
 const keep = 0
@@ -26,6 +24,7 @@ const host = 2
 const connection = 3
 const te = 4
 const forwarded = 5
+const coding = 6
 
 /**
  * RFC 9110 §7.6.1: these concern one connection only and end with it, besides every field that `Connection` lists.
@@ -37,7 +36,7 @@ const requestFields: ReadonlyMap<string, number> = new Map([
   ['keep-alive', drop],
   ['proxy-connection', drop],
   ['proxy-authorization', drop],
-  ['transfer-encoding', drop],
+  ['transfer-encoding', coding],
   ['upgrade', drop],
   ['trailer', drop],
   ['expect', drop],
@@ -50,13 +49,14 @@ const requestFields: ReadonlyMap<string, number> = new Map([
 
 /**
  * The header fields to send to the worker, names and values in turn: as the client sent them, in its order and
- * spelling, without those of the client's connection, and with `Host`, `X-Forwarded-*` and `Forwarded` by the policy.
+ * spelling, without those of the client's connection, and with `Host`, `X-Forwarded-*` and `Forwarded` by the policy. To be
+ * completed by {@link nameWorker} once there is a worker: what is wrong with a request shows before one is spent on it.
  *
- * @throws `REQUEST_INVALID` when there is more than one `Host` (RFC 9112 §3.2).
+ * @throws `REQUEST_INVALID` when there is more than one `Host` (RFC 9112 §3.2); `TRANSFER_CODING_UNSUPPORTED`.
  */
 export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, context: HeaderContext): string[] {
   const raw = req.rawHeaders
-  const headers: string[] = []
+  const headers = ['Host', '']
   const listed = connectionOptions(raw)
   const trusted: Trusted | undefined = policy.trustForwarded ? {} : undefined
   // RFC 9113 §8.2.3: HTTP/2 may split a cookie field, and HTTP/1 may not see that.
@@ -72,6 +72,9 @@ export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, conte
     } else if (field === host) {
       if (clientHost !== undefined) throw new Refusal('REQUEST_INVALID')
       clientHost = value
+    } else if (field === coding) {
+      // RFC 9112 §6.1. The chunks are undone here; what another coding has made of the body nobody behind could undo.
+      if (value.toLowerCase() !== 'chunked') throw new Refusal('TRANSFER_CODING_UNSUPPORTED')
     } else if (field === te) {
       // Trailers of responses are passed on, so that a worker may send them to whoever asked for them.
       if (/(?:^|,)\s*trailers\s*(?:[,;]|$)/i.test(value)) headers.push('TE', 'trailers')
@@ -81,11 +84,16 @@ export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, conte
   }
   if (cookies?.length) headers.push('Cookie', cookies.join('; '))
   clientHost = context.authority ?? clientHost
-  headers.push('Host', policy.host === 'keep' && clientHost ? clientHost : context.workerHost)
+  if (policy.host === 'keep' && clientHost) headers[1] = clientHost
   pushForwarded(headers, peerOf(req.socket, clientHost), context.prefix, trusted)
   // RFC 9110 §7.6.3
   if (policy.via !== false) headers.push('Via', `${req.httpVersion} ${policy.via}`)
   return headers
+}
+
+/** Fills in the `Host` that is not the client's. */
+export function nameWorker(headers: string[], workerHost: string): void {
+  if (headers[1] === '') headers[1] = workerHost
 }
 
 /** The head of a worker's response as it goes to the client. */

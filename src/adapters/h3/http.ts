@@ -5,7 +5,7 @@ import type { Lease } from '../../index.ts'
 import { RequestBody, bufferedBody, discard, hasBody } from './body.ts'
 import type { Core } from './core.ts'
 import { resetStream } from './http2.ts'
-import { latin1, requestHeaders, responseHead, responseTrailers } from './headers.ts'
+import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import { addTrailers, refuse, relayInformation, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Lane, Upstream } from './upstream.ts'
@@ -93,9 +93,10 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   async run(): Promise<void> {
-    const { pool, upstreams } = this.#core
+    const { pool, upstreams, settings } = this.#core
     const { sessionId } = this.#request
     try {
+      this.#headers = requestHeaders(this.#req, settings, this.#request)
       const lease = pool.tryAcquire(sessionId) ?? (await this.#wait(sessionId))
       if (this.#is('closed')) {
         lease.release()
@@ -106,11 +107,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       if (hasBody(this.#req)) await Promise.resolve()
       if (this.#is('closed')) return
       this.#upstream = upstreams.of(lease)
-      this.#headers = requestHeaders(this.#req, this.#core.settings, {
-        authority: this.#request.authority,
-        prefix: this.#request.prefix,
-        workerHost: this.#upstream.host,
-      })
+      nameWorker(this.#headers, this.#upstream.host)
       if (this.#request.mustContinue) this.#res.writeContinue()
       this.#phase = 'requested'
       this.#dispatch(hasBody(this.#req) ? (bufferedBody(this.#req) ?? this.#stream()) : null)
@@ -173,6 +170,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     // The head waits for what undici has parsed already, to go out with it, and no longer: an event stream may be
     // silent for minutes after its head.
     if (hasContent) process.nextTick(flush, this)
+    // RFC 9110 §8.6: a 304 may tell the length of what it does not bring. undici takes that for a response cut short.
+    else this.#end()
     return true
   }
 

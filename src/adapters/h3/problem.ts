@@ -8,6 +8,7 @@ export type ProblemCode =
   | 'SESSION_ID_MISSING'
   | 'SESSION_ID_INVALID'
   | 'REQUEST_INVALID'
+  | 'TRANSFER_CODING_UNSUPPORTED'
   | 'UPGRADE_INVALID'
   | 'REQUEST_REFUSED'
   | 'UPSTREAM_FAILED'
@@ -30,6 +31,12 @@ export const problems: Readonly<Record<ProblemCode, Problem>> = {
   SESSION_ID_MISSING: { status: 400, close: 1008, retry: false, title: 'The request names no session' },
   SESSION_ID_INVALID: { status: 400, close: 1008, retry: false, title: 'The session id is malformed' },
   REQUEST_INVALID: { status: 400, close: 1008, retry: false, title: 'The request cannot be forwarded' },
+  TRANSFER_CODING_UNSUPPORTED: {
+    status: 501,
+    close: 1008,
+    retry: false,
+    title: 'The request has a transfer coding besides chunked',
+  },
   UPGRADE_INVALID: { status: 400, close: 1002, retry: false, title: 'The request is not a WebSocket handshake' },
   REQUEST_REFUSED: { status: 403, close: 1008, retry: false, title: 'The request was refused' },
   QUEUE_FULL: { status: 503, close: 1013, retry: true, title: 'Too many sessions wait for a worker' },

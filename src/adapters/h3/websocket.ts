@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { errors } from 'undici'
 import type { Lease } from '../../index.ts'
 import type { Core } from './core.ts'
-import { endToEnd, requestHeaders } from './headers.ts'
+import { endToEnd, nameWorker, requestHeaders } from './headers.ts'
 import type { Forward } from './http.ts'
 import { Refusal, sendProblem } from './problem.ts'
 import { Tunnel } from './tunnel.ts'
@@ -161,6 +161,7 @@ class Upgrade {
     if (this.#client.gone) return
     try {
       const { pool, upstreams, settings } = this.#core
+      const headers = requestHeaders(this.#client.req, settings, this.#request)
       const lease = await pool.acquire(this.#request.sessionId, { signal: this.#waiting.signal })
       if (this.#is('closed')) {
         lease.release()
@@ -168,11 +169,7 @@ class Upgrade {
       }
       this.#lease = lease
       this.#upstream = upstreams.of(lease)
-      const headers = requestHeaders(this.#client.req, settings, {
-        authority: this.#request.authority,
-        prefix: this.#request.prefix,
-        workerHost: this.#upstream.host,
-      })
+      nameWorker(headers, this.#upstream.host)
       headers.push('Connection', 'Upgrade', 'Upgrade', this.#client.req.headers.upgrade ?? 'websocket')
       this.#phase = 'handshaking'
       await this.#shake(headers)

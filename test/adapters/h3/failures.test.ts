@@ -430,12 +430,29 @@ describe('the request is refused', () => {
     ['two Host fields', 'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nX-Session-Id: red\r\nConnection: close\r\n\r\n'],
     ['authority-form', 'GET example.org:80 HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: close\r\n\r\n'],
     ['asterisk-form', 'GET * HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: close\r\n\r\n'],
-  ])('for %s with 400', async (_name, text) => {
+    [
+      'two Host fields in a handshake',
+      'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+    ],
+  ])('for %s with 400, before a worker is asked for', async (_name, text) => {
     const { port, pool } = await openScene((_req, res) => res.end())
     const client = await dial(port)
     client.send(text)
     expect(await client.rest()).toMatch(/^HTTP\/1\.1 400 /)
-    expect(pool.open).toBe(0)
+    expect(pool.acquired).toEqual([])
+  })
+
+  test('for a transfer coding besides chunked with 501, before a worker is asked for', async () => {
+    const { port, pool } = await openScene((_req, res) => res.end())
+    const client = await dial(port)
+    const head = 'POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: '
+    client.send(`${head}gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`)
+    expect(await client.head()).toMatch(/^HTTP\/1\.1 501 /)
+    expect(await client.take('}')).toContain('TRANSFER_CODING_UNSUPPORTED')
+    expect(pool.acquired).toEqual([])
+    client.send(`${head}Chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n`)
+    expect(await client.rest()).toMatch(/^HTTP\/1\.1 200 /)
   })
 
   test('outside the base with 400', async () => {

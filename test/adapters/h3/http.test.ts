@@ -148,6 +148,28 @@ describe('responses', () => {
     expect((await client.rest()).split('\r\n\r\n')[1]).toBe('')
   })
 
+  test.each([
+    [304, ['12']],
+    [204, undefined],
+  ])('%i that tells the length of what it does not bring ends at its head', async (status, length) => {
+    const worker = rawWorker(async (connection) => {
+      for (;;) {
+        await connection.head()
+        connection.send(`HTTP/1.1 ${status} Nothing\r\nContent-Length: 12\r\nETag: "x"\r\n\r\n`)
+      }
+    })
+    const { port, pool, failures } = await openScene(worker)
+    const client = await dial(port)
+    for (let i = 0; i < 3; i++) {
+      client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+      const fields = fieldsOf(await client.head())
+      expect(fields).toMatchObject({ etag: ['"x"'] })
+      expect(fields['content-length']).toEqual(length)
+      expect(await pool.idle()).toBe(0)
+    }
+    expect(failures).toEqual([])
+  })
+
   test('204 and 304 have no content, and the connection lives on', async () => {
     const { port } = await openScene((req, res) => {
       res.writeHead(Number(req.url?.slice(1)), { etag: '"x"' }).end()
