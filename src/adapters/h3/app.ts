@@ -37,6 +37,8 @@ const handled = Symbol.for('h3.handled')
 async function takeOver(core: Core, event: H3Event): Promise<symbol> {
   const { req, res } = nodeOf(event)
   if (res === undefined) throw new HTTPError({ status: 501, message: 'The gateway needs a Node server' })
+  // The client may have left while middleware was asked.
+  if (res.destroyed) return handled
   const closed = new Promise<void>((resolve) => {
     res.once('close', resolve)
   })

@@ -2,10 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Core } from './core.ts'
 import { forward } from './http.ts'
 import { http2Request } from './http2.ts'
+import { inTurn, isPipelined } from './pipeline.ts'
 import { Refusal } from './problem.ts'
 import { refuse } from './response.ts'
 import type { SessionRequest } from './session-id.ts'
 import { parseTarget, stripBase } from './target.ts'
+import { stalled } from './upstream.ts'
 import type { UpgradeClient } from './websocket.ts'
 import { assertHandshake, forwardUpgrade } from './websocket.ts'
 
@@ -17,6 +19,12 @@ export function handle(
   base: string | undefined,
   mustContinue: boolean,
 ): void {
+  if (isPipelined(res)) {
+    const { sendTimeout: stallTimeout } = core.settings.upstream
+    const onStalled = () => core.report(req, stalled(), { cut: true })
+    inTurn(req, res, { stallTimeout, onStalled }, () => handle(core, req, res, base, mustContinue))
+    return
+  }
   try {
     if (req.url === '*' && req.method === 'OPTIONS') {
       answerPing(res)

@@ -50,13 +50,6 @@ export function forward(core: Core, req: IncomingMessage, res: ServerResponse, r
   const exchange = new Exchange(core, req, res, request)
   ;(res as Response)[kExchange] = exchange
   res.on('close', onClose)
-  // Behind another response of a pipelining client. When that client leaves, Node closes only the response in front.
-  if (res.socket === null) {
-    const { socket } = req
-    const gone = () => exchange.closed()
-    socket.once('close', gone)
-    res.once('close', () => socket.off('close', gone))
-  }
   void exchange.run()
 }
 

@@ -117,16 +117,6 @@ describe('the client leaves', () => {
     while (open.size > 0) await new Promise<void>((resolve) => changed.push(resolve))
     expect(accepted).toBe(3)
   })
-
-  test('behind a pipelined response: both leases are given back', async () => {
-    const arrived = signal()
-    const { port, pool } = await openScene(() => arrived.resolve())
-    const client = await dial(port)
-    client.send(plain + plain)
-    await pool.until(() => pool.granted === 2)
-    client.socket.destroy()
-    expect(await pool.idle()).toBe(0)
-  })
 })
 
 describe('the worker fails', () => {

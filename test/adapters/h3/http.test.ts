@@ -252,15 +252,6 @@ describe('responses', () => {
     expect(body).toBe('one two')
   })
 
-  test('pipelined requests are answered in order', async () => {
-    const { port, pool } = await openScene((req, res) => res.end(`<${req.url}>`))
-    const client = await dial(port)
-    const one = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${more}\r\n`
-    client.send(one('/1') + one('/2') + one('/3', 'Connection: close\r\n'))
-    expect((await client.rest()).match(/<.*?>/g)).toEqual(['</1>', '</2>', '</3>'])
-    expect(await pool.idle()).toBe(0)
-  })
-
   test('an unasked transfer coding is a failure of the worker', async () => {
     const worker = rawWorker(async (connection) => {
       await connection.head()
