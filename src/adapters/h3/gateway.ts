@@ -9,7 +9,7 @@ import { handle, handleUpgrade } from './entry.ts'
 import type { GatewayListener } from './listen.ts'
 import { listen } from './listen.ts'
 import type { GatewayOptions, ListenOptions } from './options.ts'
-import { readListenOptions, readOptions } from './options.ts'
+import { assertPool, readListenOptions, readOptions } from './options.ts'
 import { clientOf } from './websocket.ts'
 
 /** Takes requests and WebSockets to the workers of their sessions. Made by {@link createGateway}. */
@@ -46,6 +46,7 @@ export interface Gateway {
  * const listener = await gateway.listen({ port: 8080 })
  */
 export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
+  assertPool(pool)
   const core = createCore(pool, readOptions(options))
   const { base } = core.settings
   const gateway: Gateway = {

@@ -1,3 +1,4 @@
+import type { Pool } from '../../index.ts'
 import { InvalidOptionError } from '../../index.ts'
 import type { GatewayFailure } from './problem.ts'
 import type { SessionIdSource } from './session-id.ts'
@@ -110,7 +111,8 @@ export function readOptions(options: GatewayOptions): Settings {
     'upstream',
     'onError',
   ])
-  const upstream = options.upstream ?? {}
+  const { upstream = {}, idPattern = defaultIdPattern, base = '', host = 'rewrite' } = options
+  const { trustForwarded = false, via = false } = options
   object('upstream', upstream, ['connectTimeout', 'sendTimeout', 'headersTimeout', 'bodyTimeout'])
   const sources = Array.isArray(options.sessionId) ? options.sessionId : [options.sessionId]
   check('sessionId', 'a function, or a non-empty array of them', options.sessionId, () => sources.length > 0)
@@ -119,21 +121,16 @@ export function readOptions(options: GatewayOptions): Settings {
   }
   return {
     sessionId: sources as readonly SessionIdSource[],
-    idPattern: check('idPattern', 'a RegExp', options.idPattern ?? defaultIdPattern, (it) => it instanceof RegExp),
+    idPattern: check('idPattern', 'a RegExp', idPattern, (it) => it instanceof RegExp),
     base: normalizeBase(
-      check(
-        'base',
-        'a plain path such as "/tools"',
-        options.base ?? '',
-        (it) => typeof it === 'string' && plainPath.test(it),
-      ),
+      check('base', 'a plain path such as "/tools"', base, (it) => typeof it === 'string' && plainPath.test(it)),
     ),
-    host: check('host', '"rewrite" or "keep"', options.host ?? 'rewrite', (it) => it === 'rewrite' || it === 'keep'),
-    trustForwarded: check('trustForwarded', 'a boolean', options.trustForwarded ?? false, isBoolean),
+    host: check('host', '"rewrite" or "keep"', host, (it) => it === 'rewrite' || it === 'keep'),
+    trustForwarded: check('trustForwarded', 'a boolean', trustForwarded, isBoolean),
     via: check(
       'via',
       'false, or a name of letters, digits and punctuation',
-      options.via ?? false,
+      via,
       (it) => it === false || (typeof it === 'string' && token.test(it)),
     ),
     retryAfter: duration('retryAfter', options.retryAfter, 1_000),
@@ -147,16 +144,24 @@ export function readOptions(options: GatewayOptions): Settings {
   }
 }
 
+/** @throws `INVALID_OPTION` unless `pool` can do what the gateway asks of a pool. */
+export function assertPool(pool: Pool): void {
+  const { acquire, tryAcquire } = (pool ?? {}) as Partial<Pool>
+  const valid = typeof acquire === 'function' && typeof tryAcquire === 'function'
+  check('pool', 'what createPool resolves to', pool, () => valid)
+}
+
 /** @throws `INVALID_OPTION` */
 export function readListenOptions(options: ListenOptions): { port: number; hostname: string } {
   object('options', options, ['port', 'hostname'])
+  const { port = 8080, hostname = '127.0.0.1' } = options
   return {
-    port: check('port', 'an integer from 0 to 65535', options.port ?? 8080, isPort),
+    port: check('port', 'an integer from 0 to 65535', port, isPort),
     // What listhen does not take for a name it would replace by another one, which may be all interfaces.
     hostname: check(
       'hostname',
       'an IP address or a host name',
-      options.hostname ?? '127.0.0.1',
+      hostname,
       (it) => typeof it === 'string' && /^(?!-)[\d.:A-Za-z-]{1,63}(?<!-)$/.test(it),
     ),
   }
@@ -187,7 +192,7 @@ function duration(option: string, value: unknown, fallback: number): number {
   return check(
     option,
     'a whole number of milliseconds, 0 or more',
-    (value ?? fallback) as number,
+    (value === undefined ? fallback : value) as number,
     (it) => Number.isSafeInteger(it) && (it as number) >= 0 && (it as number) <= 2_147_483_647,
   )
 }

@@ -20,13 +20,38 @@ describe('createGateway', () => {
     ['retryAfter', { sessionId, retryAfter: -1 }, 'expected a whole number of milliseconds, 0 or more, got -1'],
     ['upstream.connectTimeout', { sessionId, upstream: { connectTimeout: '1s' } }, 'got "1s"'],
     ['upstream.bodyTimeout', { sessionId, upstream: { bodyTimeout: Number.NaN } }, 'got NaN'],
-    ['upstream.timeout', { sessionId, upstream: { timeout: 1 } }, 'expected one of connectTimeout, headersTimeout'],
+    [
+      'upstream.timeout',
+      { sessionId, upstream: { timeout: 1 } },
+      'expected one of connectTimeout, sendTimeout, headersTimeout',
+    ],
     ['onError', { sessionId, onError: {} }, 'expected a function, got {}'],
     ['session', { sessionId, session: 1 }, 'expected one of sessionId, idPattern'],
   ])('refuses a wrong %s: %j', (option, options, message) => {
     const make = () => createGateway(pool, options as GatewayOptions)
     expect(make).toThrow(message)
     expect(make).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', option }))
+  })
+
+  test.each(['sessionId', 'idPattern', 'base', 'host', 'trustForwarded', 'via', 'retryAfter', 'upstream', 'onError'])(
+    'refuses null for %s',
+    (option) => {
+      const make = () => createGateway(pool, { sessionId, [option]: null })
+      expect(make).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', option }))
+    },
+  )
+
+  test('refuses null for its options and those of listen', async () => {
+    const error = expect.objectContaining({ code: 'INVALID_OPTION' })
+    expect(() => createGateway(pool, null as never)).toThrow(error)
+    const gateway = createGateway(pool, { sessionId, upstream: { connectTimeout: undefined } })
+    await expect(gateway.listen(null as never)).rejects.toThrow(error)
+    await expect(gateway.listen({ port: null as never })).rejects.toThrow(error)
+  })
+
+  test.each([undefined, null, {}, 5, { acquire() {} }, Promise.resolve(pool)])('refuses %j for a pool', (wrong) => {
+    const make = () => createGateway(wrong as never, { sessionId })
+    expect(make).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', option: 'pool' }))
   })
 
   test('refuses names that are no names', () => {
