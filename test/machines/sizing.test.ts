@@ -23,6 +23,14 @@ test.each<[string, Partial<SizeLimits>, Partial<Census>, { start: number; surplu
   ['spares stay beyond those in use', { min: 0, warm: 2 }, { slots: 3 }, { start: 2, surplus: 0 }],
   ['idle workers beyond the minimum are surplus', {}, { slots: 5, idle: 5 }, { start: 0, surplus: 3 }],
   ['leased ones count towards the minimum', {}, { slots: 5, idle: 3 }, { start: 0, surplus: 3 }],
+  ['a worker that resets is on its way', { min: 0 }, { slots: 1, resetting: 1, waiting: 1 }, { start: 0, surplus: 0 }],
+  ['spares stay beyond those that are waited for', { warm: 1 }, { slots: 3, waiting: 2 }, { start: 3, surplus: 0 }],
+  [
+    'an idle worker that somebody waits for is no surplus, however many are coming',
+    { min: 0 },
+    { slots: 4, idle: 2, spawning: 2, waiting: 1 },
+    { start: 0, surplus: 1 },
+  ],
   ['workers in their backoff are no surplus', {}, { slots: 5, idle: 1, restarting: 4 }, { start: 0, surplus: 1 }],
 ])('%s', (_, more, census, expected) => {
   expect(plan({ ...limits, ...more }, { ...none, ...census })).toEqual(expected)
