@@ -44,7 +44,7 @@ const pool = createActor(poolMachine.provide({ actors: { worker: inMemoryWorker 
   inspect: (inspection) => {
     if (inspection.type !== '@xstate.snapshot') return
     const { id } = inspection.actorRef as AnyActorRef
-    if (/^w\d+$/.test(id)) printState(id, inspection.snapshot as SnapshotFrom<typeof workerMachine>)
+    if (id.startsWith('slot')) printState(inspection.snapshot as SnapshotFrom<typeof workerMachine>)
   },
 })
 
@@ -60,7 +60,7 @@ pool.send({ type: 'session.acquire', sessionId: 'blue', token: 2 })
 await until('worker.ready')
 
 // A crash ends the session in the same transition; the worker comes back for another one.
-pool.getSnapshot().children['w1']?.send({ type: 'process.exited', exitCode: 1, signal: null })
+pool.getSnapshot().children['slot1']?.send({ type: 'process.exited', exitCode: 1, signal: null })
 await until('worker.ready')
 
 pool.send({ type: 'pool.drain' })
@@ -75,10 +75,10 @@ function until(type: 'worker.ready'): Promise<void> {
   })
 }
 
-function printState(workerId: string, { value }: SnapshotFrom<typeof workerMachine>): void {
+function printState({ context, value }: SnapshotFrom<typeof workerMachine>): void {
   const state = path(value)
-  if (lastState.get(workerId) !== state) print(`${workerId} is`, state)
-  lastState.set(workerId, state)
+  if (lastState.get(context.id) !== state) print(`${context.id} is`, state)
+  lastState.set(context.id, state)
 }
 
 /** `{ alive: { serving: 'healthy' } }` → `alive.serving.healthy` */

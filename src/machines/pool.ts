@@ -42,6 +42,11 @@ export type CountedStatus = Exclude<WorkerStatus, 'spawning' | 'dead'>
 export interface PoolContext extends PoolInput {
   /** Ids of all workers that are not dead, in order of their making. */
   readonly workers: readonly string[]
+  /**
+   * The child that each of them is. A worker's id is never used again, but its child's is: XState remembers every type of
+   * event it has seen, and the end of a child is a type of its own.
+   */
+  readonly slots: Readonly<Record<string, string>>
   /** Ids of the workers that can be leased, longest idle first. One on its way to be leased or stopped is not in it. */
   readonly idle: readonly string[]
   readonly counts: Readonly<Record<CountedStatus, number>>
@@ -104,13 +109,15 @@ export const poolMachine = setup({
     buryWorker: enqueueActions(({ context, enqueue, event }) => {
       const { output } = event as unknown as { output: WorkerOutput }
       const death = { type: 'worker.dead' as const, ...output }
+      const { [death.workerId]: slot = '', ...slots } = context.slots
       enqueue.assign({
         ...recount(context, death),
         workers: without(context.workers, death.workerId),
+        slots,
         idle: without(context.idle, death.workerId),
       })
       enqueue.emit(death)
-      enqueue.stopChild(death.workerId)
+      enqueue.stopChild(slot)
     }),
     relay: emit(({ event }) => event as PoolFact),
     announceSession: emit(({ event }) => {
@@ -120,8 +127,14 @@ export const poolMachine = setup({
     startWorker: enqueueActions(({ context, enqueue }) => {
       const made = context.made + 1
       const id = `w${made}`
-      enqueue.assign({ made, workers: [...context.workers, id], pendingAdds: context.pendingAdds + 1 })
-      enqueue.spawnChild('worker', { id, input: { id, policy: context.policy.worker } })
+      const slot = freeSlot(context)
+      enqueue.assign({
+        made,
+        workers: [...context.workers, id],
+        slots: { ...context.slots, [id]: slot },
+        pendingAdds: context.pendingAdds + 1,
+      })
+      enqueue.spawnChild('worker', { id: slot, input: { id, policy: context.policy.worker } })
     }),
     /** Most recently idle first: its caches are warm, and those that idle longest may be stopped. */
     leaseNext: enqueueActions(({ context, enqueue }) => {
@@ -129,21 +142,23 @@ export const poolMachine = setup({
       const workerId = context.idle.at(-1)
       if (!session || workerId === undefined) return
       enqueue.assign({ queue: remove(context.queue, session.token), idle: context.idle.slice(0, -1) })
-      enqueue.sendTo(workerId, { type: 'worker.lease', ...session })
+      enqueue.sendTo(slotOf(context, workerId), { type: 'worker.lease', ...session })
     }),
     stopUnneeded: enqueueActions(({ context, enqueue }) => {
-      for (const workerId of context.idle.slice(0, context.unneeded)) enqueue.sendTo(workerId, { type: 'worker.stop' })
+      for (const workerId of context.idle.slice(0, context.unneeded)) {
+        enqueue.sendTo(slotOf(context, workerId), { type: 'worker.stop' })
+      }
       enqueue.assign({ idle: context.idle.slice(context.unneeded) })
     }),
     stopWorkers: enqueueActions(({ context, enqueue }) => {
       const grace = context.grace ?? undefined
-      for (const workerId of context.workers) enqueue.sendTo(workerId, { type: 'worker.stop', grace })
+      for (const slot of Object.values(context.slots)) enqueue.sendTo(slot, { type: 'worker.stop', grace })
       enqueue.assign({ idle: [] })
     }),
     stopThisWorker: enqueueActions(({ context, enqueue, event }) => {
       const { workerId } = event as StatusFact
       enqueue.assign({ idle: without(context.idle, workerId) })
-      enqueue.sendTo(workerId, { type: 'worker.stop', grace: context.grace ?? undefined })
+      enqueue.sendTo(slotOf(context, workerId), { type: 'worker.stop', grace: context.grace ?? undefined })
     }),
     recordGrace: assign(({ event }) => (event.type === 'pool.drain' ? { grace: event.grace ?? null } : {})),
     resetUnneeded: assign(({ context }) => ({ unneeded: planFor(context).surplus })),
@@ -200,6 +215,7 @@ export const poolMachine = setup({
   context: ({ input }) => ({
     ...input,
     workers: [],
+    slots: {},
     idle: [],
     counts: { healthy: 0, leased: 0, resetting: 0, draining: 0, restarting: 0 },
     pendingAdds: 0,
@@ -375,6 +391,21 @@ function recount(context: PoolContext, fact: CountedFact): Partial<PoolContext> 
   add(fact.from, -1)
   add(statusOf[fact.type], 1)
   return { counts, pendingAdds }
+}
+
+/** The child that a worker is. Every worker that is not dead has one. */
+function slotOf({ slots }: PoolContext, workerId: string): string {
+  const slot = slots[workerId]
+  if (slot === undefined) throw new Error(`There is no worker ${workerId}`)
+  return slot
+}
+
+/** The lowest slot that no worker is in. */
+function freeSlot({ slots }: PoolContext): string {
+  const taken = new Set(Object.values(slots))
+  let number = 1
+  while (taken.has(`slot${number}`)) number++
+  return `slot${number}`
 }
 
 function without(ids: readonly string[], id: string): readonly string[] {

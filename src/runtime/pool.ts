@@ -334,7 +334,8 @@ class ActorPool implements Pool {
     const { sessionId, token, workerId } = fact
     const waiting = this.#waiting.get(sessionId)
     const list = waiting?.token === token ? waiting : undefined
-    const session = this.actor.getSnapshot().children[workerId]?.getSnapshot().children.session
+    const { children, context } = this.actor.getSnapshot()
+    const session = children[context.slots[workerId] ?? '']?.getSnapshot().children.session
     const slot = this.#slots.get(workerId)
     if (session?.getSnapshot().status !== 'active' || !slot) return this.#onStillborn(list)
     const record = new SessionRecord({ sessionId, token }, slot, session, this.#sweeper, this.#clock.now())

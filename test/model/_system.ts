@@ -24,8 +24,7 @@ export const systemPolicy: PoolPolicy = {
 }
 
 interface Send {
-  readonly id: string
-  readonly input: unknown
+  readonly input: { readonly id: string }
   readonly targetId: string
   readonly event: AnyEventObject
 }
@@ -102,9 +101,9 @@ function run(system: System, mailbox: AnyEventObject[], effects: Effect): System
   let pending = effects
   for (;;) {
     for (const { type, params } of pending) {
-      const { id, input, targetId, event } = params as Send
-      if (type === 'xstate.spawnChild') current = spawnWorker(current, id, input, mailbox)
-      if (type === 'xstate.sendTo') current = stepWorker(current, targetId, event, mailbox)
+      const { input, targetId, event } = params as Send
+      if (type === 'xstate.spawnChild') current = spawnWorker(current, input.id, input, mailbox)
+      if (type === 'xstate.sendTo') current = stepWorker(current, workerIn(current, targetId), event, mailbox)
     }
     const next = mailbox.shift()
     if (!next || current.pool.status !== 'active') return { ...current, status: current.pool.status }
@@ -136,10 +135,20 @@ function stepWorker(system: System, id: string, event: AnyEventObject, mailbox: 
 /** A process is started as soon as it is wanted, and a worker that has ended is done. */
 function settleWorker(system: System, id: string, worker: AnyMachineSnapshot, mailbox: AnyEventObject[]): System {
   const next: System = { ...system, workers: { ...system.workers, [id]: worker } }
-  if (worker.status === 'done') mailbox.push({ type: `xstate.done.actor.${id}`, actorId: id, output: worker.output })
+  const slot = slotsOf(system)[id]
+  if (worker.status === 'done')
+    mailbox.push({ type: `xstate.done.actor.${slot}`, actorId: slot, output: worker.output })
   const isStarting = worker.matches('alive') && (worker.context as WorkerContext).process === null
   const started = { type: 'process.started', pid: 1, address: { host: '127.0.0.1', port: 1 } }
   return isStarting ? stepWorker(next, id, started, mailbox) : next
+}
+
+function slotsOf({ pool }: System): Readonly<Record<string, string>> {
+  return (pool.context as PoolContext).slots
+}
+
+function workerIn(system: System, slot: string): string {
+  return Object.entries(slotsOf(system)).find(([, taken]) => taken === slot)?.[0] ?? ''
 }
 
 function factsOf(effects: Effect): AnyEventObject[] {

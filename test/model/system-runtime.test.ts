@@ -142,8 +142,9 @@ class PoolOnRuntime {
 
   summary(): unknown {
     const snapshot = this.#actor.getSnapshot()
-    const children = Object.entries(snapshot.children).map(([id, child]) => [id, child?.getSnapshot()])
-    return describeSystem(snapshot as never, Object.fromEntries(children) as never)
+    const children = Object.values(snapshot.children).map((child) => child?.getSnapshot())
+    const named = children.map((child) => [child?.context.id, child])
+    return describeSystem(snapshot as never, Object.fromEntries(named) as never)
   }
 
   async end(): Promise<void> {
@@ -154,7 +155,7 @@ class PoolOnRuntime {
 
   async #befall(id: string, event: AnyEventObject): Promise<void> {
     const worker = this.#backend.worker(id)
-    const session = this.#actor.getSnapshot().children[id]?.getSnapshot().children.session
+    const session = this.#child(id)?.children.session
     switch (event.type) {
       case 'xstate.done.actor.readiness':
         worker.becomeReady()
@@ -182,11 +183,16 @@ class PoolOnRuntime {
     }
   }
 
+  #child(workerId: string) {
+    const { children, context } = this.#actor.getSnapshot()
+    return children[context.slots[workerId] ?? '']?.getSnapshot()
+  }
+
   #delayOf(to: string, { type }: AnyEventObject): number {
     const { policy } = this.#actor.getSnapshot().context
     if (type.includes('shrinkAfter')) return policy.size.shrinkAfter
     if (type.includes('cooldown')) return policy.breaker.cooldown
-    return this.#actor.getSnapshot().children[to]?.getSnapshot().context.restartDelay ?? Number.NaN
+    return this.#child(to)?.context.restartDelay ?? Number.NaN
   }
 }
 

@@ -148,7 +148,7 @@ describe('an inspector', () => {
       },
     })
     await acquire('a')
-    for (const id of ['root', 'w1', 'process', 'readiness', 'liveness', 'session']) expect([...seen]).toContain(id)
+    for (const id of ['root', 'slot1', 'process', 'readiness', 'liveness', 'session']) expect([...seen]).toContain(id)
   })
 
   test('that throws does not disturb the pool', async () => {
@@ -171,8 +171,27 @@ describe('an inspector', () => {
 test('the root of the actors can be watched: workers are its children, a session is a child of its worker', async () => {
   const { acquire, pool } = await openPool({}, new FakeBackend())
   await acquire('a')
-  const worker = pool.actor.getSnapshot().children['w1']
+  const worker = pool.actor.getSnapshot().children['slot1']
   expect(worker?.getSnapshot()).toMatchObject({ value: { alive: { serving: { leased: 'bound' } } } })
   expect(worker?.getSnapshot().children['session']?.getSnapshot()).toMatchObject({ value: 'active' })
   expect(JSON.parse(JSON.stringify(pool.actor.getSnapshot().context))).toEqual(pool.actor.getSnapshot().context)
+})
+
+test('however many workers come and go, the kinds of events that the charts see stay few', async () => {
+  const types = new Set<string>()
+  const { acquire, pool } = await openPool({
+    size: { min: 1, max: 3 },
+    inspect: (event) => void (event.type === '@xstate.event' && types.add(event.event.type)),
+  })
+  const seen: number[] = []
+  for (let i = 0; i < 60; i++) {
+    const lease = await acquire(`s${i}`)
+    lease.release()
+    await pool.end(`s${i}`)
+    await settled()
+    seen.push(types.size)
+  }
+  expect(pool.stats().totals.workersStarted).toBeGreaterThan(60)
+  // XState remembers every type for ever.
+  expect(seen.at(-1)).toBe(seen[20])
 })
