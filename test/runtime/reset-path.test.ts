@@ -1,0 +1,57 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { FakeBackend } from '../support/fake-backend.ts'
+import { openPool } from '../support/scene.ts'
+
+/** A pool of one fake worker that answers a reset with `status`, after a session was served. */
+async function resetWith(status: number) {
+  const asked: string[] = []
+  const server = createServer((req, res) => {
+    asked.push(`${req.method} ${req.url}`)
+    res.writeHead(status).end()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  const backend = new FakeBackend()
+  backend.script.push((worker) => Object.assign(worker.address, { port }))
+  const { acquire, pool, told } = await openPool(
+    { size: { min: 1, max: 1 }, session: { reuse: { reset: '/reset?all' } } },
+    backend,
+  )
+  const done = new Promise<void>((resolve) => {
+    pool.on('worker.resetting', () => {
+      pool.on('worker.ready', () => resolve())
+      pool.on('worker.draining', () => resolve())
+    })
+  })
+  const lease = await acquire('a')
+  lease.release()
+  await pool.end('a')
+  await done
+  return { asked, told, backend }
+}
+
+describe('with a reset path', () => {
+  test.each([200, 204, 299])('the worker gets a POST and serves again when it answers %i', async (status) => {
+    const { asked, told, backend } = await resetWith(status)
+    expect(asked).toEqual(['POST /reset?all'])
+    expect(told('worker.draining')).toEqual([])
+    expect(backend.calls).toBe(1)
+  })
+
+  test.each([302, 404, 500])('the worker is replaced when it answers %i', async (status) => {
+    const { asked, told } = await resetWith(status)
+    expect(asked).toEqual(['POST /reset?all'])
+    expect(told('worker.draining')).toMatchObject([
+      {
+        workerId: 'w1',
+        failure: {
+          code: 'WORKER_RESET_FAILED',
+          message: `The reset hook POST /reset?all answered with status ${status}`,
+        },
+      },
+    ])
+  })
+})
