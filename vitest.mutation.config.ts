@@ -20,7 +20,7 @@ export default defineConfig({
     ...base.test,
     include: ['test/{machines,model,runtime}/*.test.ts', 'test/property/{sizing,wait-queue}.test.ts'],
     exclude: ['test/model/system-runtime.test.ts', 'test/runtime/{http-client,options,validate}.test.ts'],
-    testTimeout: 10_000,
+    testTimeout: 5_000,
     // Modules are loaded once for all files, and anew for every mutant.
     isolate: false,
     sequence: { sequencer: QuickFirst },
