@@ -21,8 +21,9 @@ export default defineConfig({
     include: ['test/{machines,model,runtime}/*.test.ts', 'test/property/{sizing,wait-queue}.test.ts'],
     exclude: ['test/model/system-runtime.test.ts', 'test/runtime/{http-client,options,validate}.test.ts'],
     testTimeout: 5_000,
-    // Modules are loaded once for all files, and anew for every mutant.
+    // A file costs less without a thread of its own; its modules are still loaded anew.
     isolate: false,
+    setupFiles: ['test/support/fresh-modules.ts'],
     sequence: { sequencer: QuickFirst },
   },
 })
