@@ -1,0 +1,368 @@
+import * as z from 'zod'
+import { createActor, type ActorRefFrom } from 'xstate'
+import { poolMachine } from '../machines/pool.ts'
+import type { PoolFact, Refusal, SessionKey } from '../machines/events.ts'
+import type { Clock } from './clock.ts'
+import { callSafely, PoolEmitter } from './emitter.ts'
+import { PoolClosedError, QueueFullError, WorkerStartError } from './errors.ts'
+import { toLostEvent, toPoolEvent, type PoolEvent, type PoolEventType } from './events.ts'
+import type { Lease } from './lease.ts'
+import { resolveOptions, type PoolOptions, type PoolSettings } from './options.ts'
+import type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from './pool.ts'
+import { SessionRecord } from './session-record.ts'
+import { Sweeper } from './sweeper.ts'
+import { abortSignal, duration, validate } from './validate.ts'
+import { WaitList } from './wait-list.ts'
+import { provideWorker, type Slots } from './worker-actors.ts'
+
+/**
+ * Makes a pool and starts it. Resolves when `size.min` workers are healthy, which start in parallel.
+ *
+ * @throws `INVALID_OPTION`; `WORKER_START_FAILED` or `WORKER_START_TIMEOUT` when one of the first workers cannot be
+ * started, once everything that was started is stopped again; the reason of `options.signal` when it aborts.
+ */
+export async function createPool(options: PoolOptions): Promise<Pool> {
+  const settings = resolveOptions(options)
+  settings.signal?.throwIfAborted()
+  const pool = new ActorPool(settings)
+  await pool.start()
+  return pool
+}
+
+const SESSION_ID = 'a session id: text that is not empty'
+const acquireOptions = z.strictObject({
+  id: z.string(SESSION_ID).min(1, SESSION_ID),
+  timeout: duration,
+  signal: abortSignal.optional(),
+})
+const drainOptions = z.strictObject({ deadline: duration.default(30_000) }).default({ deadline: 30_000 })
+const closeOptions = z.strictObject({ force: z.boolean().default(false) }).default({ force: false })
+const anyOptions = z.record(z.string(), z.unknown()).optional()
+
+/** The façade over the {@link poolMachine} actor: promises, leases, the directory of sessions, events. */
+class ActorPool implements Pool {
+  readonly actor: ActorRefFrom<typeof poolMachine>
+
+  readonly #settings: PoolSettings
+  readonly #clock: Clock
+  readonly #emitter = new PoolEmitter()
+  readonly #slots: Slots = new Map()
+  readonly #sweeper: Sweeper
+  /** Sessions that are bound to a worker, closing ones included. */
+  readonly #live = new Map<string, SessionRecord>()
+  readonly #waiting = new Map<string, WaitList>()
+  readonly #running = deferred()
+  readonly #stopped = deferred()
+  readonly #totals = { sessionsStarted: 0, sessionsEnded: 0, sessionsLost: 0, workersStarted: 0, workersCrashed: 0 }
+  #lastToken = 0
+  #closing = 0
+  /** When open connections are cut: the nearest deadline that a drain was given. */
+  #cutAt = Number.POSITIVE_INFINITY
+
+  constructor(settings: PoolSettings) {
+    this.#settings = settings
+    this.#clock = settings.clock
+    this.#sweeper = new Sweeper(settings, settings.clock)
+    const worker = provideWorker(settings, this.#slots, settings.clock)
+    const { inspect } = settings
+    this.actor = createActor(poolMachine.provide({ actors: { worker } }), {
+      input: { policy: settings.policy },
+      clock: settings.clock,
+      ...(inspect && { inspect: (event) => callSafely(inspect, event) }),
+    })
+    this.actor.on('*', (fact) => this.#observe(fact))
+    if (settings.onEvent) this.#emitter.on('*', settings.onEvent)
+    this.actor.subscribe({ error: (error) => this.#fail(error) })
+  }
+
+  async start(): Promise<void> {
+    const { signal } = this.#settings
+    const giveUp = () => this.#drain(0)
+    signal?.addEventListener('abort', giveUp, { once: true })
+    this.actor.start()
+    const started = await Promise.race([
+      this.#running.promise.then(() => true),
+      this.#stopped.promise.then(() => false),
+    ])
+    signal?.removeEventListener('abort', giveUp)
+    if (started && !signal?.aborted) return
+    await this.#stopped.promise
+    signal?.throwIfAborted()
+    const { output } = this.actor.getSnapshot()
+    throw output?.failure ? new WorkerStartError(output.failure) : new PoolClosedError('POOL_CLOSED')
+  }
+
+  acquire(id: string, options?: AcquireOptions): Promise<Lease> {
+    const lease = options?.signal?.aborted ? undefined : this.tryAcquire(id)
+    return lease ? Promise.resolve(lease) : this.#wait(id, options)
+  }
+
+  tryAcquire(id: string): Lease | undefined {
+    const record = this.#live.get(id)
+    return record?.isOpen ? record.open() : undefined
+  }
+
+  async end(id: string): Promise<boolean> {
+    const record = this.#live.get(id)
+    if (!record) return false
+    record.end('released')
+    await record.ended()
+    return true
+  }
+
+  stats(): PoolStats {
+    const { context } = this.actor.getSnapshot()
+    const { workers, counts, pendingAdds, policy } = context
+    const { min, max, warm } = policy.size
+    let leases = 0
+    for (const record of this.#live.values()) leases += record.leases
+    let waiters = 0
+    for (const list of this.#waiting.values()) waiters += list.size
+    const idle = this.#sweeper.size
+    return {
+      state: this.#state(),
+      breaker: this.#breaker(),
+      workers: { total: workers.length, spawning: pendingAdds, ...counts },
+      pendingAdds,
+      size: { min, max, warm },
+      sessions: { active: this.#live.size - idle - this.#closing, idle, closing: this.#closing },
+      leases,
+      queue: { sessions: this.#waiting.size, waiters },
+      totals: { ...this.#totals },
+    }
+  }
+
+  async drain(options?: DrainOptions): Promise<void> {
+    const { deadline } = validate(drainOptions, options)
+    this.#drain(deadline)
+    await this.#stopped.promise
+  }
+
+  async close(options?: CloseOptions): Promise<void> {
+    const { force } = validate(closeOptions, options)
+    this.#drain(0)
+    if (force) for (const slot of this.#slots.values()) slot.kill()
+    await this.#stopped.promise
+  }
+
+  on(type: PoolEventType | '*', listener: (event: never) => void): () => void {
+    return this.#emitter.on(type, listener as (event: PoolEvent) => void)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #drain(deadline: number): void {
+    if (this.#state() === 'stopped') return
+    const now = this.#clock.now()
+    this.#cutAt = Math.min(this.#cutAt, now + deadline)
+    this.actor.send({ type: 'pool.drain', grace: Math.max(0, Math.ceil(this.#cutAt - now)) })
+  }
+
+  async #wait(id: string, options?: AcquireOptions): Promise<Lease> {
+    validate(anyOptions, options)
+    const { signal, timeout = this.#settings.acquireTimeout } = options ?? {}
+    validate(acquireOptions, { ...options, id, timeout })
+    signal?.throwIfAborted()
+    const state = this.#state()
+    if (state !== 'running') throw new PoolClosedError(state === 'draining' ? 'POOL_DRAINING' : 'POOL_CLOSED')
+    const list = this.#waiting.get(id) ?? this.#newWaitList(id)
+    const waiter = list.join()
+    if (!list.requested && !this.#live.has(id)) this.#request(list)
+    // An idle worker is leased within the call above, so most waiters never need a timer.
+    if (waiter.isWaiting) list.limit(waiter, { signal, timeout })
+    return waiter.promise
+  }
+
+  #newWaitList(id: string): WaitList {
+    const list = new WaitList(id, ++this.#lastToken, this.#clock, (empty) => this.#abandon(empty))
+    this.#waiting.set(id, list)
+    return list
+  }
+
+  #request(list: WaitList): void {
+    list.requested = true
+    this.actor.send({ type: 'session.acquire', sessionId: list.sessionId, token: list.token })
+  }
+
+  /** Nobody waits for the session any more. */
+  #abandon(list: WaitList): void {
+    if (this.#waiting.get(list.sessionId) === list) this.#waiting.delete(list.sessionId)
+    if (list.requested) this.actor.send({ type: 'session.cancel', token: list.token })
+  }
+
+  /** Deals with what the actors tell, then tells the listeners. */
+  #observe(fact: PoolFact): void {
+    switch (fact.type) {
+      case 'session.started':
+        return this.#onStarted(fact)
+      case 'session.refused':
+        return this.#onRefused(fact)
+      case 'session.closing':
+        return this.#onClosing(fact)
+      case 'session.lost':
+        return this.#onLost(fact)
+      case 'session.ended':
+        return this.#onEnded(fact)
+      case 'worker.spawning':
+        this.#totals.workersStarted++
+        break
+      case 'worker.crashed':
+        this.#totals.workersCrashed++
+        break
+      case 'pool.draining':
+        this.#refuseUnrequested()
+        break
+      case 'pool.running':
+        this.#running.resolve()
+        return
+      case 'pool.stopped':
+        void this.#finish(fact)
+        return
+    }
+    this.#emit(fact)
+  }
+
+  #emit(fact: PoolFact): void {
+    const event = toPoolEvent(fact)
+    if (event) this.#emitter.emit(event)
+  }
+
+  #onStarted(fact: PoolFact & { type: 'session.started' }): void {
+    const { sessionId, token, workerId } = fact
+    const waiting = this.#waiting.get(sessionId)
+    const list = waiting?.token === token ? waiting : undefined
+    const { children, context } = this.actor.getSnapshot()
+    const session = children[context.slots[workerId] ?? '']?.getSnapshot().children.session
+    const slot = this.#slots.get(workerId)
+    if (session?.getSnapshot().status !== 'active' || !slot) return this.#onStillborn(list)
+    const record = new SessionRecord({ sessionId, token }, slot, session, this.#sweeper, this.#clock.now())
+    this.#live.set(sessionId, record)
+    this.#totals.sessionsStarted++
+    if (list) {
+      this.#waiting.delete(sessionId)
+      list.grant(() => record.adopt())
+    }
+    // The last waiter left while the grant was on its way.
+    if (record.leases === 0) {
+      session.send({ type: 'session.disconnected' })
+      record.end('released')
+    }
+    this.#emit(fact)
+  }
+
+  /**
+   * The session was over before the news of its start came here: a listener drained the pool in between. Nobody has seen
+   * it, so nobody hears of it; whoever waits for it asks again, in their old place.
+   */
+  #onStillborn(list: WaitList | undefined): void {
+    if (!list) return
+    if (this.#state() === 'running') return this.#request(list)
+    this.#waiting.delete(list.sessionId)
+    list.refuse(() => new PoolClosedError('POOL_DRAINING'))
+  }
+
+  #onRefused(refusal: Refusal): void {
+    const list = this.#waiting.get(refusal.sessionId)
+    if (list?.token !== refusal.token) return
+    this.#waiting.delete(refusal.sessionId)
+    list.refuse(() => this.#refusalError(refusal))
+  }
+
+  #onClosing(key: SessionKey): void {
+    const record = this.#record(key)
+    if (!record) return
+    record.phase = 'closing'
+    this.#closing++
+  }
+
+  /** The pool refuses whoever it knows to wait; it does not know those who wait for a closing session. */
+  #refuseUnrequested(): void {
+    for (const list of this.#waiting.values()) {
+      if (list.requested) continue
+      this.#waiting.delete(list.sessionId)
+      list.refuse(() => new PoolClosedError('POOL_DRAINING'))
+    }
+  }
+
+  #onLost(fact: PoolFact & { type: 'session.lost' }): void {
+    const record = this.#record(fact)
+    if (!record) return
+    const event = toLostEvent(fact)
+    this.#totals.sessionsLost++
+    record.lose(event.error)
+    this.#emitter.emit(event)
+  }
+
+  #onEnded(fact: PoolFact & { type: 'session.ended' }): void {
+    const record = this.#record(fact)
+    if (!record) return
+    if (record.phase === 'closing') this.#closing--
+    this.#live.delete(record.id)
+    this.#sweeper.remove(record)
+    this.#totals.sessionsEnded++
+    record.settle(fact.reason)
+    this.#emit(fact)
+    const next = this.#waiting.get(record.id)
+    if (next && !next.requested) this.#request(next)
+  }
+
+  #record({ sessionId, token }: SessionKey): SessionRecord | undefined {
+    const record = this.#live.get(sessionId)
+    return record?.token === token ? record : undefined
+  }
+
+  #refusalError({ code, sessionId, failure }: Refusal): Error {
+    if (code === 'QUEUE_FULL') return new QueueFullError(sessionId, this.#settings.policy.queueLimit)
+    return failure ? new WorkerStartError(failure) : new PoolClosedError('POOL_DRAINING')
+  }
+
+  /** Every worker is dead: makes sure that nothing of them is left, then lets go of whoever waits for the end. */
+  async #finish(fact: PoolFact): Promise<void> {
+    await Promise.all([...this.#slots.values()].map((slot) => slot.exit))
+    this.#sweeper.stop()
+    this.#emit(fact)
+    this.#stopped.resolve()
+  }
+
+  /**
+   * The actor system broke, which it must not: kills every process, since stopping a broken actor would leave them, lets
+   * go of everybody, and surfaces the error as an uncaught exception.
+   */
+  #fail(error: unknown): void {
+    // The workers outlive their pool: they would restart what is killed here.
+    const { children } = this.actor.getSnapshot()
+    for (const worker of Object.values(children)) worker?.send({ type: 'worker.stop', grace: 0 })
+    for (const slot of this.#slots.values()) slot.kill()
+    for (const list of this.#waiting.values()) list.refuse(() => new PoolClosedError('POOL_CLOSED', { cause: error }))
+    this.#waiting.clear()
+    for (const record of this.#live.values()) record.settle('lost')
+    this.#live.clear()
+    void this.#finish({ type: 'pool.stopped' })
+    callSafely(rethrow, error)
+  }
+
+  #state(): PoolStats['state'] {
+    const { status, value } = this.actor.getSnapshot()
+    if (status !== 'active') return 'stopped'
+    return value === 'draining' ? 'draining' : 'running'
+  }
+
+  #breaker(): PoolStats['breaker'] {
+    const { value } = this.actor.getSnapshot()
+    return typeof value === 'object' ? value.running.breaker : 'closed'
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve!: () => void
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
