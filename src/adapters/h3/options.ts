@@ -1,5 +1,5 @@
 import type { Pool } from '../../index.ts'
-import { InvalidOptionError } from '../../index.ts'
+import { check, duration, isBoolean, isPort, object } from '../check.ts'
 import type { GatewayFailure } from './problem.ts'
 import type { SessionIdSource } from './session-id.ts'
 import { defaultIdPattern } from './session-id.ts'
@@ -178,43 +178,4 @@ const token = /^[\w!#$%&'*+.^`|~:/-]+$/
 
 function normalizeBase(base: string): string {
   return base.endsWith('/') ? base.slice(0, -1) : base
-}
-
-function isBoolean(value: unknown): boolean {
-  return typeof value === 'boolean'
-}
-
-function isPort(value: unknown): boolean {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65_535
-}
-
-function duration(option: string, value: unknown, fallback: number): number {
-  return check(
-    option,
-    'a whole number of milliseconds, 0 or more',
-    (value === undefined ? fallback : value) as number,
-    (it) => Number.isSafeInteger(it) && (it as number) >= 0 && (it as number) <= 2_147_483_647,
-  )
-}
-
-function check<T>(option: string, expected: string, value: T, valid: (value: unknown) => boolean): T {
-  if (!valid(value)) throw new InvalidOptionError(option, expected, show(value))
-  return value
-}
-
-function object(option: string, value: unknown, keys: readonly string[]): void {
-  check(option, 'an object', value, (it) => typeof it === 'object' && it !== null && !Array.isArray(it))
-  for (const key of Object.keys(value as object)) {
-    if (!keys.includes(key)) {
-      const name = option === 'options' ? key : `${option}.${key}`
-      throw new InvalidOptionError(name, `one of ${keys.join(', ')}`, 'an unknown option')
-    }
-  }
-}
-
-function show(value: unknown): string {
-  if (typeof value === 'function') return 'a function'
-  // JSON has no NaN.
-  if (typeof value === 'number') return String(value)
-  return JSON.stringify(value) ?? String(value)
 }
