@@ -2,8 +2,6 @@ import { getAdjacencyMap } from '@xstate/graph'
 import {
   createActor,
   getNextTransitions,
-  initialTransition,
-  transition,
   type AnyActorRef,
   type AnyEventObject,
   type AnyMachineSnapshot,
@@ -48,12 +46,7 @@ export function findWalks(machine: AnyStateMachine, explorations: readonly Explo
   const taken = new Set<string>()
   const walks: Walk[] = []
   for (const exploration of explorations) {
-    const tries = new Map<string, number>()
-    for (const { events, kind } of edges(machine, exploration)) {
-      // Edges that look alike mostly take the same transitions, and the coverage that is asserted tells when not.
-      tries.set(kind, (tries.get(kind) ?? 0) + 1)
-      if ((tries.get(kind) ?? 0) > 60) continue
-      const transitions = replay(machine, exploration.input, events).at(-1)?.transitions ?? []
+    for (const { events, transitions } of edges(machine, exploration)) {
       if (transitions.every((name) => taken.has(name))) continue
       for (const name of transitions) taken.add(name)
       walks.push({ input: exploration.input, events, transitions })
@@ -105,47 +98,93 @@ function rethrow(error: unknown): never {
   throw error
 }
 
+/** A state of the exploration, and how the machine came there. */
+interface Visit {
+  readonly snapshot: AnyMachineSnapshot
+  /** Names of the transitions that the last event took. */
+  readonly transitions: readonly string[]
+}
+
 interface Edge {
   readonly events: readonly AnyEventObject[]
-  /** The states that the last event leads from and to, and its type. */
-  readonly kind: string
+  readonly transitions: readonly string[]
 }
 
 interface Move {
   readonly event: AnyEventObject
-  readonly state: AnyMachineSnapshot
+  readonly state: Visit
 }
 
 /** Every event in every state that can be reached, as the sequence that leads there; shortest first. */
 function edges(machine: AnyStateMachine, { input, events, stateKey }: Exploration): Edge[] {
   const options = {
-    events: (snapshot: AnyMachineSnapshot) =>
+    events: ({ snapshot }: Visit) =>
       snapshot.status === 'active' ? events(snapshot).filter((event) => snapshot.can(event)) : [],
-    serializeState: (snapshot: AnyMachineSnapshot) => JSON.stringify([snapshot.value, stateKey(snapshot)]),
+    serializeState: ({ snapshot }: Visit) => JSON.stringify([snapshot.value, stateKey(snapshot)]),
     serializeEvent: (event: AnyEventObject) => JSON.stringify(event),
     input,
     limit: 50_000,
   }
+  const { start, step } = pureSteps(machine, input)
   const logic = {
-    transition: (snapshot: AnyMachineSnapshot, event: AnyEventObject) => transition(machine, snapshot, event)[0],
-    getInitialSnapshot: () => initialTransition(machine, input as never)[0],
-    getPersistedSnapshot: (snapshot: AnyMachineSnapshot) => snapshot,
+    transition: ({ snapshot }: Visit, event: AnyEventObject) => step(snapshot, event),
+    getInitialSnapshot: () => start,
+    getPersistedSnapshot: (visit: Visit) => visit,
   }
   const map = getAdjacencyMap(logic as never, options as never)
-  const start = options.serializeState(logic.getInitialSnapshot())
-  const paths = new Map<string, AnyEventObject[]>([[start, []]])
-  const found: Edge[] = [{ events: [], kind: 'start' }]
+  const paths = new Map<string, AnyEventObject[]>([[options.serializeState(start), []]])
+  const found: Edge[] = [{ events: [], transitions: start.transitions }]
   // The map's keys keep the order of insertion, and a Map visits what is added while it is walked: breadth first.
   for (const [key, path] of paths) {
-    const node = map[key as never] as { state: AnyMachineSnapshot; transitions: Record<string, Move> } | undefined
+    const node = map[key as never] as { transitions: Record<string, Move> } | undefined
     for (const { event, state } of Object.values(node?.transitions ?? {})) {
       const longer = [...path, event]
-      found.push({ events: longer, kind: JSON.stringify([node?.state.value, event.type, state.value]) })
+      found.push({ events: longer, transitions: state.transitions })
       const next = options.serializeState(state)
       if (!paths.has(next)) paths.set(next, longer)
     }
   }
   return found
+}
+
+/**
+ * What each event makes of a snapshot, and by which transitions. As `transition` of XState, which makes an actor for
+ * every step and does not tell the transitions: here one actor, never started, stands for all.
+ */
+function pureSteps(machine: AnyStateMachine, input: unknown) {
+  const nameOf = namesOf(machine)
+  let transitions: string[] = []
+  const self = createActor(machine, {
+    input,
+    inspect: (inspection) => {
+      if (inspection.type !== '@xstate.microstep') return
+      for (const definition of inspection._transitions) {
+        const name = nameOf.get(definition)
+        if (name !== undefined) transitions.push(name)
+      }
+    },
+  })
+  const nothing = () => {}
+  const scope: Parameters<AnyStateMachine['transition']>[2] = {
+    self,
+    system: self.system,
+    id: self.id,
+    sessionId: self.sessionId,
+    logger: nothing,
+    defer: nothing,
+    emit: nothing,
+    stopChild: nothing,
+    actionExecutor: nothing,
+  }
+  const visit = (snapshot: AnyMachineSnapshot): Visit => {
+    const done = { snapshot, transitions }
+    transitions = []
+    return done
+  }
+  return {
+    start: visit(self.getSnapshot() as AnyMachineSnapshot),
+    step: (snapshot: AnyMachineSnapshot, event: AnyEventObject) => visit(machine.transition(snapshot, event, scope)),
+  }
 }
 
 /** The done, error and after events that the chart waits for in this state. */
