@@ -1,14 +1,18 @@
+import { relative } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import base from './vitest.config.ts'
 
-/** Those that are quick and kill most mutants. */
-const first = /\/test\/(machines|model)\//
-
-/** The first test that fails ends the run. */
-class QuickFirst extends BaseSequencer {
+/**
+ * The first test that fails ends the run, and what killed the mutant before likely kills the next, which is of the same
+ * file: what failed when it ran last comes first, then what is quick.
+ */
+class LikelyKillersFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const rank = ({ moduleId }: TestSpecification) => (first.test(moduleId) ? 0 : 1)
+    const rank = ({ moduleId, project }: TestSpecification) => {
+      const last = this.ctx.cache.getFileTestResults(`${project.name}:${relative(this.ctx.config.root, moduleId)}`)
+      return last?.failed ? -1 : (last?.duration ?? 0)
+    }
     return files.toSorted((a, b) => rank(a) - rank(b))
   }
 }
@@ -20,10 +24,9 @@ export default defineConfig({
     ...base.test,
     include: ['test/{machines,model,runtime}/*.test.ts', 'test/property/{sizing,wait-queue}.test.ts'],
     exclude: ['test/model/system-runtime.test.ts', 'test/runtime/{http-client,options,validate}.test.ts'],
-    testTimeout: 5_000,
-    // A file costs less without a thread of its own; its modules are still loaded anew.
+    testTimeout: 10_000,
+    // One thread and one load of the modules for each mutant, not for each file.
     isolate: false,
-    setupFiles: ['test/support/fresh-modules.ts'],
-    sequence: { sequencer: QuickFirst },
+    sequence: { sequencer: LikelyKillersFirst },
   },
 })

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { FakeBackend } from '../support/fake-backend.ts'
 import { openPool } from '../support/scene.ts'
 
 describe('a session without open connections', () => {
@@ -39,7 +40,9 @@ describe('a session without open connections', () => {
   })
 
   test('never ends by itself when the idle TTL is false', async () => {
-    const { acquire, clock, told } = await openPool({ session: { idleTtl: false } })
+    const backend = new FakeBackend()
+    backend.liveness.interval = 0
+    const { acquire, clock, told } = await openPool({ session: { idleTtl: false } }, backend)
     const lease = await acquire('a')
     lease.release()
     await clock.advance(100 * 60_000)
