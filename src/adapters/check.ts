@@ -18,6 +18,16 @@ export function duration(option: string, value: unknown, fallback: number): numb
   )
 }
 
+/** How many there may be, at least 1, or the fallback. @throws `INVALID_OPTION` */
+export function count(option: string, value: unknown, fallback: number): number {
+  return check(
+    option,
+    'a whole number, 1 or more',
+    (value === undefined ? fallback : value) as number,
+    (it) => Number.isSafeInteger(it) && (it as number) >= 1,
+  )
+}
+
 /** Returns `value` when it is valid. @throws `INVALID_OPTION` that says what was expected and what was got. */
 export function check<T>(option: string, expected: string, value: T, valid: (value: unknown) => boolean): T {
   if (!valid(value)) throw new InvalidOptionError(option, expected, show(value))

@@ -8,17 +8,19 @@ import { http2Request } from './http2.ts'
  */
 export class RequestBody extends Readable {
   readonly #req: IncomingMessage
-  readonly #onHeld: (held: boolean) => void
+  readonly #onFlow: (flow: BodyFlow) => void
   #held = false
+  /** Bytes that have come so far. */
+  received = 0
 
   /**
-   * @param onHeld told whenever the worker begins or ends to hold the client back. A client that is held back is not read, and
-   * its leaving not heard of.
+   * @param onFlow told whenever the worker begins or ends to hold the client back, and when the body ends. A client that is held back
+   * is not read, and its leaving not heard of.
    */
-  constructor(req: IncomingMessage, onHeld: (held: boolean) => void) {
+  constructor(req: IncomingMessage, onFlow: (flow: BodyFlow) => void) {
     super()
     this.#req = req
-    this.#onHeld = onHeld
+    this.#onFlow = onFlow
     req.on('data', this.#onData)
     req.on('end', this.#onEnd)
     req.pause()
@@ -39,21 +41,26 @@ export class RequestBody extends Readable {
   }
 
   readonly #onData = (chunk: Buffer): void => {
+    this.received += chunk.length
     if (this.push(chunk)) return
     this.#req.pause()
     this.#hold(true)
   }
 
   readonly #onEnd = (): void => {
+    this.#onFlow('ended')
     this.push(null)
   }
 
   #hold(held: boolean): void {
     if (held === this.#held) return
     this.#held = held
-    this.#onHeld(held)
+    this.#onFlow(held ? 'held' : 'flowing')
   }
 }
+
+/** Whether a body comes as the client sends it, waits for the worker, or has come to its end. */
+export type BodyFlow = 'flowing' | 'held' | 'ended'
 
 /** Whether a request has a body (RFC 9112 §6.3, RFC 9113 §8.1). */
 export function hasBody(req: IncomingMessage): boolean {

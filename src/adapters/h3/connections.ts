@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { hangUp } from './tunnel.ts'
 
 const kState = Symbol('corral.connection')
 
@@ -89,8 +90,9 @@ export class Connections {
     if (state !== undefined && state.open === 0 && !state.upgraded) socket.destroySoon()
   }
 
+  /** WebSockets are told; those that do not heed it cut themselves a moment later. */
   #destroyAll(): void {
-    for (const socket of this.#all) socket.destroy()
+    for (const socket of this.#all) if (!hangUp(socket)) socket.destroy()
   }
 }
 

@@ -1,8 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
+import { Heartbeat } from './heartbeat.ts'
+import { callOut, observationOf } from './observe.ts'
 import type { GatewayFailure, Refusal } from './problem.ts'
 import { toRefusal } from './problem.ts'
-import type { Settings } from './options.ts'
+import type { Settings } from './settings.ts'
 import type { SessionRequest } from './session-id.ts'
 import { createSessionIdReader } from './session-id.ts'
 import { Upstreams } from './upstream.ts'
@@ -12,9 +14,19 @@ export interface Core {
   readonly pool: Pool
   readonly settings: Settings
   readonly upstreams: Upstreams
+  readonly underway: Underway
+  readonly heartbeat: Heartbeat
   readSession(req: IncomingMessage, target: string): SessionRequest | Promise<SessionRequest>
   /** Tells `onError` of a failure, with the cause that the client is not shown, and returns what the client is shown. */
   report(req: IncomingMessage, error: unknown, about: About): Refusal
+}
+
+/** What is being served now. */
+export interface Underway {
+  /** Requests from their head to the end of their response. */
+  requests: number
+  /** WebSockets, and handshakes on their way to be some. */
+  webSockets: number
 }
 
 interface About {
@@ -27,10 +39,15 @@ export function createCore(pool: Pool, settings: Settings): Core {
   return {
     pool,
     settings,
-    upstreams: new Upstreams(settings.upstream),
+    upstreams: new Upstreams(settings.upstream, settings.client.requestsPerSession),
+    heartbeat: new Heartbeat(settings.pingInterval),
+    underway: { requests: 0, webSockets: 0 },
     readSession: createSessionIdReader(settings.sessionId, settings.idPattern),
     report(req, error, { sessionId, cut }) {
       const refusal = toRefusal(error)
+      if (cut) observationOf(req)?.cutFor(refusal)
+      else observationOf(req)?.refused(refusal)
+      if (settings.onError === undefined) return refusal
       const failure: GatewayFailure = {
         code: refusal.code,
         status: cut ? undefined : refusal.status,
@@ -39,14 +56,7 @@ export function createCore(pool: Pool, settings: Settings): Core {
         target: req.url,
         cause: refusal.cause ?? error,
       }
-      try {
-        settings.onError?.(failure)
-      } catch (thrown) {
-        // The request is not to blame, and nobody is to miss it.
-        queueMicrotask(() => {
-          throw thrown
-        })
-      }
+      callOut(() => settings.onError?.(failure))
       return refusal
     },
   }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Core } from './core.ts'
 import { forward } from './http.ts'
 import { http2Request } from './http2.ts'
+import { observe } from './observe.ts'
 import { inTurn, isPipelined } from './pipeline.ts'
 import { Refusal } from './problem.ts'
 import { refuse } from './response.ts'
@@ -25,12 +26,16 @@ export function handle(
     inTurn(req, res, { stallTimeout, onStalled }, () => handle(core, req, res, base, mustContinue))
     return
   }
+  const seen = observe('http', req, core.settings)
+  // Behind the exchange's own listener, which knows the last of its figures.
+  if (seen !== undefined) res.once('close', () => queueMicrotask(() => seen.end()))
   try {
     if (req.url === '*' && req.method === 'OPTIONS') {
       answerPing(res)
+      seen?.answered()
       return
     }
-    const target = readTarget(req, base)
+    const target = readTarget(core, req, base)
     const session = core.readSession(req, target.path)
     const start = (found: SessionRequest) => {
       // The client may have left while an asynchronous source was asked.
@@ -45,9 +50,11 @@ export function handle(
 
 /** Takes an upgrade that lies under `base`. */
 export async function handleUpgrade(core: Core, client: UpgradeClient, base: string | undefined): Promise<void> {
+  const seen = observe('websocket', client.req, core.settings)
+  if (seen !== undefined) client.socket.once('close', () => seen.end())
   try {
     assertHandshake(client.req)
-    const target = readTarget(client.req, base)
+    const target = readTarget(core, client.req, base)
     const found = await core.readSession(client.req, target.path)
     await forwardUpgrade(core, client, { ...locate(found, target), mustContinue: false })
   } catch (error) {
@@ -61,8 +68,10 @@ interface BasedTarget {
   readonly authority: string | undefined
 }
 
-function readTarget(req: IncomingMessage, base: string | undefined): BasedTarget {
-  const target = parseTarget(req.url ?? '')
+function readTarget(core: Core, req: IncomingMessage, base: string | undefined): BasedTarget {
+  const url = req.url ?? ''
+  if (url.length > core.settings.client.targetLength) throw new Refusal('TARGET_TOO_LONG')
+  const target = parseTarget(url)
   if (target === undefined || base === undefined) throw new Refusal('REQUEST_INVALID')
   const stripped = stripBase(target.path, base)
   if (stripped === undefined) throw new Refusal('REQUEST_INVALID')

@@ -9,7 +9,7 @@ import { handle, handleUpgrade } from './entry.ts'
 import type { GatewayListener } from './listen.ts'
 import { listen } from './listen.ts'
 import type { GatewayOptions, ListenOptions } from './options.ts'
-import { assertPool, readListenOptions, readOptions } from './options.ts'
+import { assertPool, readListenOptions, readSettings } from './settings.ts'
 import { clientOf } from './websocket.ts'
 
 /** Takes requests and WebSockets to the workers of their sessions. Made by {@link createGateway}. */
@@ -28,12 +28,21 @@ export interface Gateway {
   readonly checkContinue: (req: IncomingMessage, res: ServerResponse) => void
   /** Listener for a Node server's `upgrade` event. Resolves once the upgrade is decided, and never rejects. */
   readonly upgrade: (req: IncomingMessage, socket: Duplex, head: Buffer) => Promise<void>
+  /** What is under way now. Synchronous, and made from counters. */
+  stats(): GatewayStats
   /**
    * Listens on a port of its own.
    *
    * @throws `INVALID_OPTION`; an error with the code `EADDRINUSE`, `EACCES`, … when the port cannot be had.
    */
   listen(options?: ListenOptions): Promise<GatewayListener>
+}
+
+export interface GatewayStats {
+  /** Requests with a session, from their head to the end of their response. */
+  readonly requests: number
+  /** WebSockets, and handshakes on their way to be some. */
+  readonly webSockets: number
 }
 
 /**
@@ -47,13 +56,14 @@ export interface Gateway {
  */
 export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
   assertPool(pool)
-  const core = createCore(pool, readOptions(options))
+  const core = createCore(pool, readSettings(options))
   const { base } = core.settings
   const gateway: Gateway = {
     app: createApp(core),
     handler: (req, res) => handle(core, req, res, base, false),
     checkContinue: (req, res) => handle(core, req, res, base, true),
     upgrade: (req, socket, head) => handleUpgrade(core, clientOf(core, req, socket as Socket, head), base),
+    stats: () => ({ ...core.underway }),
     listen: async (listenOptions = {}) => listen(gateway, readListenOptions(listenOptions)),
   }
   return gateway

@@ -52,9 +52,15 @@ const requestFields: ReadonlyMap<string, number> = new Map([
  * spelling, without those of the client's connection, and with `Host`, `X-Forwarded-*` and `Forwarded` by the policy. To be
  * completed by {@link nameWorker} once there is a worker: what is wrong with a request shows before one is spent on it.
  *
+ * @param replaced fields, by their names in lower case, to send in place of the client's.
  * @throws `REQUEST_INVALID` when there is more than one `Host` (RFC 9112 §3.2); `TRANSFER_CODING_UNSUPPORTED`.
  */
-export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, context: HeaderContext): string[] {
+export function requestHeaders(
+  req: IncomingMessage,
+  policy: HeaderPolicy,
+  context: HeaderContext,
+  replaced?: Readonly<Record<string, string>>,
+): string[] {
   const raw = req.rawHeaders
   const headers = ['Host', '']
   const listed = connectionOptions(raw)
@@ -66,6 +72,7 @@ export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, conte
     const name = raw[i] as string
     const value = raw[i + 1] as string
     const field = fieldOf(name)
+    if (replaced !== undefined && Object.hasOwn(replaced, name.toLowerCase())) continue
     if (field === keep) {
       if (cookies !== undefined && name === 'cookie') cookies.push(value)
       else if (listed === undefined || !listed.includes(name.toLowerCase())) headers.push(name, value)
@@ -82,6 +89,7 @@ export function requestHeaders(req: IncomingMessage, policy: HeaderPolicy, conte
       addTrusted(trusted, headers, name, value)
     }
   }
+  if (replaced !== undefined) for (const name in replaced) headers.push(name, replaced[name] as string)
   if (cookies?.length) headers.push('Cookie', cookies.join('; '))
   clientHost = context.authority ?? clientHost
   if (policy.host === 'keep' && clientHost) headers[1] = clientHost

@@ -2,13 +2,17 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Lease } from '../../index.ts'
+import { ClientWatch } from './client-watch.ts'
 import { RequestBody, bufferedBody, discard, hasBody } from './body.ts'
 import type { Core } from './core.ts'
 import { resetStream } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
+import type { Observation } from './observe.ts'
+import { observationOf } from './observe.ts'
 import { addTrailers, refuse, relayInformation, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Lane, Upstream } from './upstream.ts'
+import { clientStalled } from './upstream.ts'
 import { judge } from './verdict.ts'
 
 /** What is to be forwarded: the request of a session, its target taken apart. */
@@ -47,6 +51,7 @@ type Response = ServerResponse & { [kExchange]?: Exchange }
 
 /** Forwards a request and answers it. Whatever becomes of it, the response is ended or destroyed and the lease released. */
 export function forward(core: Core, req: IncomingMessage, res: ServerResponse, request: Forward): void {
+  core.underway.requests++
   const exchange = new Exchange(core, req, res, request)
   ;(res as Response)[kExchange] = exchange
   res.on('close', onClose)
@@ -62,6 +67,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   readonly #request: Forward
+  readonly #seen: Observation | undefined
   #phase: Phase = 'acquiring'
   #lease: Lease | undefined
   #upstream: Upstream | undefined
@@ -70,6 +76,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #headers: string[] = []
   #lane: Lane | undefined
   #resume: (() => void) | undefined
+  #clientWatch: ClientWatch | undefined
   #length = -1
   #closeDelimited = false
   /** Whether the worker has sent a byte of a response. */
@@ -83,27 +90,30 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#req = req
     this.#res = res
     this.#request = request
+    this.#seen = observationOf(req)
+    if (this.#seen !== undefined) this.#seen.sessionId = request.sessionId
   }
 
   async run(): Promise<void> {
     const { pool, upstreams, settings } = this.#core
     const { sessionId } = this.#request
     try {
-      this.#headers = requestHeaders(this.#req, settings, this.#request)
+      this.#headers = requestHeaders(this.#req, settings, this.#request, this.#seen?.trace?.headers)
       const lease = pool.tryAcquire(sessionId) ?? (await this.#wait(sessionId))
       if (this.#is('closed')) {
         lease.release()
         return
       }
       this.#lease = lease
+      this.#seen?.leased(lease)
       // A small body comes in one piece with the head, and has been parsed by the next microtask.
       if (hasBody(this.#req)) await Promise.resolve()
       if (this.#is('closed')) return
-      this.#upstream = upstreams.of(lease)
+      this.#upstream = upstreams.enter(lease)
       nameWorker(this.#headers, this.#upstream.host)
       if (this.#request.mustContinue) this.#res.writeContinue()
       this.#phase = 'requested'
-      this.#dispatch(hasBody(this.#req) ? (bufferedBody(this.#req) ?? this.#stream()) : null)
+      this.#dispatch(hasBody(this.#req) ? (this.#buffered() ?? this.#stream()) : null)
     } catch (error) {
       this.#refuse(error)
     }
@@ -122,13 +132,17 @@ class Exchange implements Dispatcher.DispatchHandler {
     const phase = this.#phase
     if (phase === 'closed') return
     this.#phase = 'closed'
+    this.#core.underway.requests--
+    if (this.#seen !== undefined && this.#body !== undefined) this.#seen.bytesIn = this.#body.received
     this.#waiting?.abort()
     this.#dropLane()
     this.#body?.destroy()
+    this.#upstream?.leave()
     this.#lease?.release()
   }
 
   drained(): void {
+    this.#clientWatch?.block(false)
     this.#resume?.()
   }
 
@@ -160,6 +174,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#closeDelimited = hasContent && head.closeDelimited
     writeHead(req, res, status, reason, head.headers)
     this.#phase = 'streaming'
+    if (this.#seen !== undefined) this.#seen.status = status
     // The head waits for what undici has parsed already, to go out with it, and no longer: an event stream may be
     // silent for minutes after its head.
     if (hasContent) process.nextTick(flush, this)
@@ -171,6 +186,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   onData(chunk: Buffer): boolean {
     this.#lease?.touch()
     this.#wrote = true
+    if (this.#seen !== undefined) this.#seen.bytesOut += chunk.length
     const res = this.#res
     // All of the body in one piece: one write, together with the head.
     if (chunk.length === this.#length) {
@@ -178,6 +194,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       return true
     }
     if (res.write(chunk)) return true
+    this.#watch().block(true)
     if (!this.#listensToDrain) {
       this.#listensToDrain = true
       res.on('drain', onDrain)
@@ -218,9 +235,39 @@ class Exchange implements Dispatcher.DispatchHandler {
     )
   }
 
+  #buffered(): Buffer | undefined {
+    const body = bufferedBody(this.#req)
+    if (body !== undefined && this.#seen !== undefined) this.#seen.bytesIn = body.length
+    return body
+  }
+
   #stream(): RequestBody {
-    this.#body = new RequestBody(this.#req, (held) => this.#lane?.limitStall(held))
+    this.#body = new RequestBody(this.#req, (flow) => {
+      this.#lane?.limitStall(flow === 'held')
+      this.#watch().expect(flow === 'flowing')
+    })
+    this.#watch().expect(true)
     return this.#body
+  }
+
+  #watch(): ClientWatch {
+    this.#clientWatch ??= new ClientWatch(this.#res, {
+      ...this.#core.settings.client,
+      onTimeout: () => this.#giveUpClient(),
+    })
+    return this.#clientWatch
+  }
+
+  /** The client sends no more of its body, or takes no more of its response. */
+  #giveUpClient(): void {
+    if (!this.#is('requested')) {
+      this.#cut(clientStalled())
+      return
+    }
+    // RFC 9110 §15.5.9
+    this.#res.shouldKeepAlive = false
+    this.#dropLane()
+    this.#refuse(clientStalled())
   }
 
   /**
@@ -259,9 +306,12 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #end(chunk?: Buffer): void {
     this.#phase = 'ended'
+    if (this.#seen !== undefined) this.#res.once('finish', () => this.#seen?.answered())
     // As a string the bytes go out in one piece with the head, which is a third of the work of two pieces.
     if (chunk !== undefined && chunk.length <= maxInline) this.#res.end(latin1(chunk), 'latin1')
     else this.#res.end(chunk)
+    // What the client's connection has not taken at once.
+    if ((this.#res.socket?.writableLength ?? 0) > 0) this.#watch().block(true)
     // The worker answered without reading all of the request.
     if (!this.#req.complete) {
       this.#body?.destroy()
@@ -280,6 +330,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   /** Cuts the connection: the client must not take what it has for a whole response. */
   #cut(cause: unknown): void {
     this.#phase = 'ended'
+    this.#seen?.cut()
     this.#dropLane()
     const res = this.#res
     void this.#reportCut(cause)

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { listen as listhen } from 'listhen'
 import { Connections } from './connections.ts'
-import { readGrace } from './options.ts'
+import { readGrace } from './settings.ts'
 
 /** A listening gateway. */
 export interface GatewayListener extends AsyncDisposable {

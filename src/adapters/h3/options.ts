@@ -1,8 +1,7 @@
-import type { Pool } from '../../index.ts'
-import { check, duration, isBoolean, isPort, object } from '../check.ts'
+import type { IncomingMessage } from 'node:http'
+import type { RequestRecord, RequestTrace } from './observe.ts'
 import type { GatewayFailure } from './problem.ts'
 import type { SessionIdSource } from './session-id.ts'
-import { defaultIdPattern } from './session-id.ts'
 
 export interface GatewayOptions {
   /**
@@ -48,6 +47,14 @@ export interface GatewayOptions {
   /** What `Retry-After` says, in milliseconds, rounded up to seconds. @default 1_000 */
   readonly retryAfter?: number | undefined
   readonly upstream?: UpstreamTimeouts | undefined
+  readonly client?: ClientLimits | undefined
+  /**
+   * How long the client of a WebSocket may be silent before the gateway asks, with a ping, whether it is still there; one that has not
+   * answered when as much time has passed again is cut. In milliseconds. `0`: it is not asked, and TCP's keep-alive alone finds out.
+   *
+   * @default 0
+   */
+  readonly pingInterval?: number | undefined
   /**
    * Called for every request that is refused, fails or is cut, with the cause that the client is not shown. What
    * it throws is an uncaught exception, and does not disturb the request.
@@ -55,6 +62,20 @@ export interface GatewayOptions {
    * @default none
    */
   readonly onError?: ((failure: GatewayFailure) => void) | undefined
+  /**
+   * Called once at the end of every request and every WebSocket, for access logs and metrics. What it throws is an uncaught
+   * exception, and does not disturb the request.
+   *
+   * @default none
+   */
+  readonly onRequest?: ((record: RequestRecord) => void) | undefined
+  /**
+   * Called at the start of every request and every WebSocket, to follow it and to hand a context of its own to the worker; returns
+   * nothing for those that are not followed.
+   *
+   * @default none
+   */
+  readonly trace?: ((req: IncomingMessage) => RequestTrace | undefined) | undefined
 }
 
 export interface UpstreamTimeouts {
@@ -78,104 +99,25 @@ export interface UpstreamTimeouts {
   readonly bodyTimeout?: number | undefined
 }
 
+/** What a client may take and how long. */
+export interface ClientLimits {
+  /** Longest silence of a client within a body that it sends, in milliseconds: then 408, or a cut. `0`: no limit. @default 60_000 */
+  readonly bodyTimeout?: number | undefined
+  /**
+   * Longest time that bytes of a worker wait for a client that takes none, in milliseconds; of WebSockets, too. `0`: no limit.
+   *
+   * @default 60_000
+   */
+  readonly sendTimeout?: number | undefined
+  /** Longest request target, in characters: more is answered with 414. @default 8_192 */
+  readonly targetLength?: number | undefined
+  /** Requests and WebSockets of one session at the same time: more are answered with 429. @default 256 */
+  readonly requestsPerSession?: number | undefined
+}
+
 export interface ListenOptions {
   /** `0`: any free one. A busy one is an error. @default 8080 */
   readonly port?: number | undefined
   /** Address or name to listen on; `0.0.0.0` or `::` for all. @default '127.0.0.1' */
   readonly hostname?: string | undefined
-}
-
-/** The options with every default filled in. */
-export interface Settings {
-  readonly sessionId: readonly SessionIdSource[]
-  readonly idPattern: RegExp
-  readonly base: string
-  readonly host: 'rewrite' | 'keep'
-  readonly trustForwarded: boolean
-  readonly via: string | false
-  readonly retryAfter: number
-  readonly upstream: { readonly [K in keyof UpstreamTimeouts]-?: number }
-  readonly onError: ((failure: GatewayFailure) => void) | undefined
-}
-
-/** @throws `INVALID_OPTION` that names the option, what was expected and what was got. */
-export function readOptions(options: GatewayOptions): Settings {
-  object('options', options, [
-    'sessionId',
-    'idPattern',
-    'base',
-    'host',
-    'trustForwarded',
-    'via',
-    'retryAfter',
-    'upstream',
-    'onError',
-  ])
-  const { upstream = {}, idPattern = defaultIdPattern, base = '', host = 'rewrite' } = options
-  const { trustForwarded = false, via = false } = options
-  object('upstream', upstream, ['connectTimeout', 'sendTimeout', 'headersTimeout', 'bodyTimeout'])
-  const sources = Array.isArray(options.sessionId) ? options.sessionId : [options.sessionId]
-  check('sessionId', 'a function, or a non-empty array of them', options.sessionId, () => sources.length > 0)
-  for (const source of sources) {
-    check('sessionId', 'a function, or a non-empty array of them', source, (value) => typeof value === 'function')
-  }
-  return {
-    sessionId: sources as readonly SessionIdSource[],
-    idPattern: check('idPattern', 'a RegExp', idPattern, (it) => it instanceof RegExp),
-    base: normalizeBase(
-      check('base', 'a plain path such as "/tools"', base, (it) => typeof it === 'string' && plainPath.test(it)),
-    ),
-    host: check('host', '"rewrite" or "keep"', host, (it) => it === 'rewrite' || it === 'keep'),
-    trustForwarded: check('trustForwarded', 'a boolean', trustForwarded, isBoolean),
-    via: check(
-      'via',
-      'false, or a name of letters, digits and punctuation',
-      via,
-      (it) => it === false || (typeof it === 'string' && token.test(it)),
-    ),
-    retryAfter: duration('retryAfter', options.retryAfter, 1_000),
-    upstream: {
-      connectTimeout: duration('upstream.connectTimeout', upstream.connectTimeout, 10_000),
-      sendTimeout: duration('upstream.sendTimeout', upstream.sendTimeout, 60_000),
-      headersTimeout: duration('upstream.headersTimeout', upstream.headersTimeout, 300_000),
-      bodyTimeout: duration('upstream.bodyTimeout', upstream.bodyTimeout, 0),
-    },
-    onError: check('onError', 'a function', options.onError, (it) => it === undefined || typeof it === 'function'),
-  }
-}
-
-/** @throws `INVALID_OPTION` unless `pool` can do what the gateway asks of a pool. */
-export function assertPool(pool: Pool): void {
-  const { acquire, tryAcquire } = (pool ?? {}) as Partial<Pool>
-  const valid = typeof acquire === 'function' && typeof tryAcquire === 'function'
-  check('pool', 'what createPool resolves to', pool, () => valid)
-}
-
-/** @throws `INVALID_OPTION` */
-export function readListenOptions(options: ListenOptions): { port: number; hostname: string } {
-  object('options', options, ['port', 'hostname'])
-  const { port = 8080, hostname = '127.0.0.1' } = options
-  return {
-    port: check('port', 'an integer from 0 to 65535', port, isPort),
-    // What listhen does not take for a name it would replace by another one, which may be all interfaces.
-    hostname: check(
-      'hostname',
-      'an IP address or a host name',
-      hostname,
-      (it) => typeof it === 'string' && /^(?!-)[\d.:A-Za-z-]{1,63}(?<!-)$/.test(it),
-    ),
-  }
-}
-
-/** @throws `INVALID_OPTION` */
-export function readGrace(options: { readonly grace?: number | undefined }, fallback: number): number {
-  object('options', options, ['grace'])
-  return duration('grace', options.grace, fallback)
-}
-
-const plainPath = /^(?:\/[\w.~-]+)*\/?$/
-const token = /^[\w!#$%&'*+.^`|~:/-]+$/
-
-function normalizeBase(base: string): string {
-  return base.endsWith('/') ? base.slice(0, -1) : base
 }

@@ -11,6 +11,9 @@ export type ProblemCode =
   | 'TRANSFER_CODING_UNSUPPORTED'
   | 'UPGRADE_INVALID'
   | 'REQUEST_REFUSED'
+  | 'TARGET_TOO_LONG'
+  | 'SESSION_BUSY'
+  | 'CLIENT_TIMEOUT'
   | 'UPSTREAM_FAILED'
   | 'UPSTREAM_TIMEOUT'
   | 'INTERNAL_ERROR'
@@ -39,6 +42,9 @@ export const problems: Readonly<Record<ProblemCode, Problem>> = {
   },
   UPGRADE_INVALID: { status: 400, close: 1002, retry: false, title: 'The request is not a WebSocket handshake' },
   REQUEST_REFUSED: { status: 403, close: 1008, retry: false, title: 'The request was refused' },
+  TARGET_TOO_LONG: { status: 414, close: 1008, retry: false, title: 'The request target is too long' },
+  SESSION_BUSY: { status: 429, close: 1013, retry: true, title: 'Too many requests of the session are under way' },
+  CLIENT_TIMEOUT: { status: 408, close: 1008, retry: false, title: 'The client took too long' },
   QUEUE_FULL: { status: 503, close: 1013, retry: true, title: 'Too many sessions wait for a worker' },
   ACQUIRE_TIMEOUT: { status: 503, close: 1013, retry: true, title: 'No worker became free in time' },
   WORKER_START_FAILED: { status: 503, close: 1013, retry: true, title: 'No worker could be started' },

@@ -1,54 +1,120 @@
 import type { Socket } from 'node:net'
 import type { Lease } from '../../index.ts'
-import type { Refusal } from './problem.ts'
+import { FrameScanner, closeFrame, pingFrame } from './frames.ts'
+import { Refusal, problems, toRefusal } from './problem.ts'
 import type { Severable } from './upstream.ts'
-import { stalled } from './upstream.ts'
+import { clientStalled, stalled } from './upstream.ts'
+import { deathNotice } from './verdict.ts'
 
 interface TunnelOptions {
   /** Longest time that the worker may hold the client back and be silent; `0`: no limit. */
-  readonly sendTimeout: number
-  /** Told when that time is over, and the tunnel cut. */
-  readonly onStalled: (refusal: Refusal) => void
+  readonly workerTimeout: number
+  /** Longest time that the client may hold the worker back; `0`: no limit. */
+  readonly clientTimeout: number
+  /** Told when the gateway cuts the tunnel. */
+  readonly onCut: (refusal: Refusal) => void
 }
 
+const kTunnel = Symbol('corral.tunnel')
+
+type ClientSocket = Socket & { [kTunnel]?: Tunnel }
+
 /**
- * Two connections joined byte for byte, once the upgrade is through. No frame is parsed, so that sub-protocols, extensions,
- * pings and close codes are what the two ends make of them; a side that does not read holds the other one back.
+ * Two connections joined byte for byte, once the upgrade is through, so that sub-protocols, extensions, pings and close codes are
+ * what the two ends make of them; a side that does not read holds the other one back. The heads of frames are looked at only so
+ * that the gateway can say goodbye, with a close frame, where it has to cut the tunnel itself.
  */
 export class Tunnel implements Severable {
-  readonly #client: Socket
+  readonly #client: ClientSocket
   readonly #worker: Socket
   readonly #lease: Lease
+  readonly #onCut: (refusal: Refusal) => void
+  readonly #toClient = new FrameScanner()
+  readonly #toWorker = new FrameScanner()
+  #phase: 'open' | 'severed' = 'open'
   #linger: NodeJS.Timeout | undefined
+  /** What becomes of the client's connection when no reason for the worker's leaving has come to light. */
+  #finish: (() => void) | undefined
+  #notice: NodeJS.Timeout | undefined
+  /** Bytes of the client at the last beat. */
+  #heard = 0
+  #pinged = false
 
-  constructor(client: Socket, worker: Socket, lease: Lease, { sendTimeout, onStalled }: TunnelOptions) {
+  /** @param early bytes of each end that came with the handshake, and have been sent on. */
+  constructor(
+    client: Socket,
+    worker: Socket,
+    lease: Lease,
+    early: { readonly client: readonly Buffer[]; readonly worker: Buffer },
+    { workerTimeout, clientTimeout, onCut }: TunnelOptions,
+  ) {
     this.#client = client
     this.#worker = worker
     this.#lease = lease
+    this.#onCut = onCut
+    this.#client[kTunnel] = this
+    for (const chunk of early.client) this.#toWorker.feed(chunk)
+    this.#toClient.feed(early.worker)
     for (const socket of [client, worker]) {
       socket.setTimeout(0)
       socket.setNoDelay(true)
       // A peer that vanished without a word is found out, so that its session can become idle.
       socket.setKeepAlive(true, keepAliveDelay)
     }
-    this.#pump(client, worker, sendTimeout)
-    // A client that leaves while bytes wait for it makes their write fail.
-    this.#pump(worker, client, 0)
-    worker.on('timeout', () => {
-      onStalled(stalled())
-      this.sever()
+    this.#pump(client, worker, this.#toWorker, workerTimeout)
+    this.#pump(worker, client, this.#toClient, clientTimeout)
+    worker.on('timeout', () => this.sever(stalled()))
+    client.on('timeout', () => this.sever(clientStalled()))
+    client.on('end', () => {
+      worker.end()
+      this.#bound()
     })
+    client.on('close', () => this.#onClosed(() => worker.destroySoon()))
+    worker.on('end', () => {
+      this.#afterNotice(() => client.end())
+      this.#bound()
+    })
+    worker.on('close', () => this.#onClosed(() => this.#afterNotice(() => client.destroySoon())))
   }
 
-  /** Cuts both connections. */
-  sever(): void {
-    this.#client.destroy()
+  /** Cuts both connections; the client is told why by a close frame, if it can take one. */
+  sever(cause: unknown): void {
+    if (this.#phase === 'severed') return
+    this.#phase = 'severed'
+    const refusal = toRefusal(cause)
+    const client = this.#client
     this.#worker.destroy()
+    if (!client.destroyed) this.#onCut(refusal)
+    if (refusal.code === 'CLIENT_TIMEOUT' || !this.#canInsert()) {
+      client.destroy()
+      return
+    }
+    const { close, title } = problems[refusal.code]
+    client.end(closeFrame(close, title))
+    // Unread bytes would turn the close into a reset, which can take the frame back from under the client.
+    client.resume()
+    this.#linger = setTimeout(() => client.destroy(), goodbyeTimeout).unref()
   }
 
-  #pump(from: Socket, to: Socket, stallTimeout: number): void {
+  /** Pings the client if nothing has come from it since the last beat; cuts it when it has not answered that, either. */
+  beat(): void {
+    const { bytesRead } = this.#client
+    const isSilent = bytesRead === this.#heard
+    this.#heard = bytesRead
+    // Whom the worker holds back cannot be heard.
+    if (!isSilent || this.#client.isPaused()) this.#pinged = false
+    else if (this.#pinged) this.sever(clientStalled())
+    else if (this.#canInsert()) {
+      this.#pinged = true
+      this.#client.write(pingFrame)
+    }
+  }
+
+  #pump(from: Socket, to: Socket, scanner: FrameScanner, stallTimeout: number): void {
     from.on('data', (chunk: Buffer) => {
-      this.#lease.touch()
+      if (this.#phase === 'severed') return
+      // A pong may be the answer to the gateway's own ping: it says nothing of the session's use.
+      if (scanner.feed(chunk)) this.#lease.touch()
       if (to.write(chunk)) return
       from.pause()
       if (stallTimeout > 0) to.setTimeout(stallTimeout)
@@ -57,28 +123,59 @@ export class Tunnel implements Severable {
       if (stallTimeout > 0) to.setTimeout(0)
       from.resume()
     })
-    from.on('end', () => {
-      to.end()
-      this.#bound()
-    })
     from.on('error', () => {})
-    from.on('close', () => {
-      if (this.#client.closed && this.#worker.closed) {
-        clearTimeout(this.#linger)
-        return
-      }
-      // What has arrived from the one still goes to the other.
-      to.destroySoon()
-      this.#bound()
-    })
     from.resume()
   }
 
-  /** One end is done: the other one has a while to finish. */
-  #bound(): void {
-    this.#linger ??= setTimeout(() => this.sever(), lingerTimeout).unref()
+  /** Whether a frame of the gateway's own can go to the client now. */
+  #canInsert(): boolean {
+    return this.#toClient.atBoundary && !this.#toClient.closed && this.#client.writable
   }
+
+  /**
+   * A worker that goes without a close frame may be dying, which the pool is about to tell: then the client is to hear that. Else
+   * it sees what it would see without a gateway.
+   */
+  #afterNotice(finish: () => void): void {
+    if (this.#phase === 'severed') return
+    if (!this.#canInsert()) {
+      finish()
+      return
+    }
+    this.#finish = finish
+    this.#notice ??= setTimeout(() => {
+      if (this.#phase === 'open') this.#finish?.()
+    }, deathNotice)
+  }
+
+  /** One end is closed: what has arrived from it still goes to the other one, which has a while to finish. */
+  #onClosed(finish: () => void): void {
+    if (this.#client.closed && this.#worker.closed) {
+      clearTimeout(this.#linger)
+      clearTimeout(this.#notice)
+      return
+    }
+    if (this.#phase === 'open') finish()
+    this.#bound()
+  }
+
+  #bound(): void {
+    this.#linger ??= setTimeout(() => {
+      this.#client.destroy()
+      this.#worker.destroy()
+    }, lingerTimeout).unref()
+  }
+}
+
+/** Says goodbye to the client of a tunnel and cuts it; `false`: the connection carries none. */
+export function hangUp(socket: ClientSocket): boolean {
+  const tunnel = socket[kTunnel]
+  if (tunnel === undefined) return false
+  tunnel.sever(new Refusal('SESSION_ENDED'))
+  return true
 }
 
 const keepAliveDelay = 60_000
 const lingerTimeout = 5_000
+/** What a client gets to answer a close frame. */
+const goodbyeTimeout = 1_000

@@ -24,6 +24,8 @@ export class Upstream {
   readonly host: string
   /** Upgraded connections, and those that are about to be. */
   readonly tunnels = new Set<Severable>()
+  /** Requests and WebSockets that are under way. */
+  load = 0
   readonly #options: UpstreamOptions
   readonly #lanes = new Set<Lane>()
   /** Lanes without a request, the latest used last: it is the least likely to be closed by the worker. */
@@ -56,6 +58,10 @@ export class Upstream {
       if (!lane.busy) this.drop(lane)
     })
     return lane
+  }
+
+  leave(): void {
+    this.load--
   }
 
   give(lane: Lane): void {
@@ -168,18 +174,38 @@ export function stalled(): Refusal {
   })
 }
 
+/** What ends an exchange or a tunnel whose client takes no more of what the worker sends, or sends no more of what it began. */
+export function clientStalled(): Refusal {
+  return new Refusal('CLIENT_TIMEOUT')
+}
+
 const aliveTimeout = 1_000
 
 /** The upstreams of the sessions that the gateway has leases on, or had. One listener per session, none per request. */
 export class Upstreams {
   readonly #live = new Map<string, Upstream>()
   readonly #options: UpstreamOptions
+  readonly #limit: number
 
-  constructor(options: UpstreamOptions) {
+  /** @param limit how many requests and WebSockets one session may have under way. */
+  constructor(options: UpstreamOptions, limit: number) {
     this.#options = options
+    this.#limit = limit
   }
 
-  of(lease: Lease): Upstream {
+  /**
+   * The upstream of a lease's session, for one more request or WebSocket: {@link Upstream.leave} it in the end.
+   *
+   * @throws `SESSION_BUSY`
+   */
+  enter(lease: Lease): Upstream {
+    const upstream = this.#of(lease)
+    if (upstream.load >= this.#limit) throw new Refusal('SESSION_BUSY')
+    upstream.load++
+    return upstream
+  }
+
+  #of(lease: Lease): Upstream {
     const { session } = lease
     const known = this.#live.get(session.id)
     if (known !== undefined) {

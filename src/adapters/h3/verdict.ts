@@ -19,7 +19,7 @@ export async function judge(error: unknown, upstream: Upstream): Promise<Refusal
 }
 
 /** How long the news of a worker's death may take from its sockets to the pool. */
-const deathNotice = 250
+export const deathNotice = 250
 
 function sessionRefusal(reason: unknown): Refusal {
   const code = (reason as { code?: unknown } | undefined)?.code

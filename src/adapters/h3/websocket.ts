@@ -6,6 +6,8 @@ import type { Lease } from '../../index.ts'
 import type { Core } from './core.ts'
 import { endToEnd, nameWorker, requestHeaders } from './headers.ts'
 import type { Forward } from './http.ts'
+import type { Observation } from './observe.ts'
+import { observationOf } from './observe.ts'
 import { Refusal, sendProblem } from './problem.ts'
 import { Tunnel } from './tunnel.ts'
 import type { Upstream } from './upstream.ts'
@@ -144,31 +146,38 @@ class Upgrade {
   readonly #core: Core
   readonly #client: UpgradeClient
   readonly #request: Forward
+  readonly #seen: Observation | undefined
   readonly #waiting = new AbortController()
   #phase: Phase = 'acquiring'
   #lease: Lease | undefined
   #upstream: Upstream | undefined
   #handshake: ClientRequest | undefined
+  /** What had passed on the client's connection when the two were joined; only for whoever wants to know. */
+  #joinedAt: { readonly read: number; readonly written: number } | undefined
 
   constructor(core: Core, client: UpgradeClient, forward: Forward) {
     this.#core = core
     this.#client = client
     this.#request = forward
-    client.onGone = () => this.#closed()
+    this.#seen = observationOf(client.req)
+    if (this.#seen !== undefined) this.#seen.sessionId = forward.sessionId
   }
 
   async run(): Promise<void> {
     if (this.#client.gone) return
+    this.#core.underway.webSockets++
+    this.#client.onGone = () => this.#closed()
     try {
       const { pool, upstreams, settings } = this.#core
-      const headers = requestHeaders(this.#client.req, settings, this.#request)
+      const headers = requestHeaders(this.#client.req, settings, this.#request, this.#seen?.trace?.headers)
       const lease = await pool.acquire(this.#request.sessionId, { signal: this.#waiting.signal })
       if (this.#is('closed')) {
         lease.release()
         return
       }
       this.#lease = lease
-      this.#upstream = upstreams.of(lease)
+      this.#seen?.leased(lease)
+      this.#upstream = upstreams.enter(lease)
       nameWorker(headers, this.#upstream.host)
       headers.push('Connection', 'Upgrade', 'Upgrade', this.#client.req.headers.upgrade ?? 'websocket')
       this.#phase = 'handshaking'
@@ -240,18 +249,29 @@ class Upgrade {
     this.#phase = 'answered'
     const { socket } = this.#client
     const upstream = this.#upstream as Upstream
-    const early = this.#client.takeEarly()
+    const early = { client: this.#client.takeEarly(), worker: head }
     socket.cork()
     socket.write(statusAndFields(answer), 'latin1')
+    if (this.#seen !== undefined) {
+      this.#seen.status = 101
+      this.#joinedAt = { read: socket.bytesRead - lengthOf(early.client), written: socket.bytesWritten }
+    }
     if (head.length > 0) socket.write(head)
     socket.uncork()
-    for (const chunk of early) worker.write(chunk)
-    const tunnel = new Tunnel(socket, worker, this.#lease as Lease, {
-      sendTimeout: this.#core.settings.upstream.sendTimeout,
-      onStalled: (refusal) => this.#report(refusal),
+    for (const chunk of early.client) worker.write(chunk)
+    const { upstream: timeouts, client: limits } = this.#core.settings
+    const tunnel = new Tunnel(socket, worker, this.#lease as Lease, early, {
+      workerTimeout: timeouts.sendTimeout,
+      clientTimeout: limits.sendTimeout,
+      onCut: (refusal) => this.#report(refusal),
     })
+    const { heartbeat } = this.#core
     upstream.tunnels.add(tunnel)
-    socket.once('close', () => upstream.tunnels.delete(tunnel))
+    heartbeat.add(tunnel)
+    socket.once('close', () => {
+      upstream.tunnels.delete(tunnel)
+      heartbeat.delete(tunnel)
+    })
   }
 
   /** The worker does not upgrade: the client gets its answer as it is. */
@@ -266,10 +286,17 @@ class Upgrade {
     const closeDelimited = headers['content-length'] === undefined && headers['transfer-encoding'] === undefined
     const cut = () => res.destroy()
     res.writeHead(answer.statusCode ?? 502, answer.statusMessage, endToEnd(answer.rawHeaders))
+    if (this.#seen !== undefined) this.#observeRefusal(res, answer, this.#seen)
     answer.on('error', cut)
     answer.on('end', () => void this.#finishRefusal(res, closeDelimited))
     res.on('close', () => answer.destroy())
     answer.pipe(res, { end: false })
+  }
+
+  #observeRefusal(res: ServerResponse, answer: IncomingMessage, seen: Observation): void {
+    seen.status = answer.statusCode
+    answer.on('data', (chunk: Buffer) => (seen.bytesOut += chunk.length))
+    res.once('finish', () => seen.answered())
   }
 
   async #finishRefusal(res: ServerResponse, closeDelimited: boolean): Promise<void> {
@@ -284,8 +311,16 @@ class Upgrade {
 
   #closed(): void {
     this.#phase = 'closed'
+    this.#core.underway.webSockets--
+    if (this.#seen !== undefined && this.#joinedAt !== undefined) {
+      const { bytesRead, bytesWritten } = this.#client.socket
+      this.#seen.bytesIn = bytesRead - this.#joinedAt.read
+      this.#seen.bytesOut = bytesWritten - this.#joinedAt.written
+      this.#seen.answered()
+    }
     this.#waiting.abort()
     this.#handshake?.destroy()
+    this.#upstream?.leave()
     this.#lease?.release()
   }
 
@@ -293,6 +328,10 @@ class Upgrade {
   #is(phase: Phase): boolean {
     return this.#phase === phase
   }
+}
+
+function lengthOf(chunks: readonly Buffer[]): number {
+  return chunks.reduce((sum, { length }) => sum + length, 0)
 }
 
 /** The head of the worker's answer, exactly. */

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { RawConnection, Scene } from './_scene.ts'
+import { readClose } from './_frames.ts'
 import { dial, openScene, rawWorker, signal, textOf } from './_scene.ts'
 
 const sendTimeout = 100
@@ -93,14 +94,14 @@ describe('a worker that does not read', () => {
     client.socket.destroy()
   })
 
-  test('its WebSocket: both ends are cut', async () => {
+  test('its WebSocket: both ends are cut, and the client is told', async () => {
     const { client, pool, failures } = await openTunnel((worker) => {
       worker.socket.pause()
       accept(worker)
     })
     await client.head()
     client.send(flood)
-    expect(await client.rest()).toBe('')
+    expect(readClose(await client.rest())).toMatchObject({ code: 1014 })
     expect(await pool.idle()).toBe(0)
     expect(failures).toMatchObject([{ code: 'UPSTREAM_TIMEOUT', status: undefined, sessionId: 'red' }])
   })

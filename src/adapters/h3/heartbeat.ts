@@ -1,0 +1,30 @@
+import type { Tunnel } from './tunnel.ts'
+
+/** Asks the clients of silent WebSockets whether they are still there: one timer for all of them, none when there are none. */
+export class Heartbeat {
+  readonly #tunnels = new Set<Tunnel>()
+  readonly #interval: number
+  #timer: NodeJS.Timeout | undefined
+
+  /** @param interval how long a client may be silent before it is asked, in milliseconds; `0`: none is ever asked. */
+  constructor(interval: number) {
+    this.#interval = interval
+  }
+
+  add(tunnel: Tunnel): void {
+    if (this.#interval === 0) return
+    this.#tunnels.add(tunnel)
+    this.#timer ??= setInterval(() => this.#beat(), this.#interval).unref()
+  }
+
+  delete(tunnel: Tunnel): void {
+    this.#tunnels.delete(tunnel)
+    if (this.#tunnels.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  #beat(): void {
+    for (const tunnel of this.#tunnels) tunnel.beat()
+  }
+}

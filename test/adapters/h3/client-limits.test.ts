@@ -1,0 +1,99 @@
+import { describe, expect, test } from 'vitest'
+import { dial, get, openScene, signal } from './_scene.ts'
+
+const upload = 'POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n'
+
+describe('a client that falls silent within its upload', () => {
+  const options = { client: { bodyTimeout: 100 } }
+
+  test('gets 408, and its connection is closed', async () => {
+    const { port, pool, failures } = await openScene((req) => req.resume(), options)
+    const client = await dial(port)
+    client.send(upload)
+    const answer = await client.rest()
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /)
+    expect(answer).toMatch(/\r\nConnection: close\r\n/i)
+    expect(answer).toContain('"code":"CLIENT_TIMEOUT"')
+    expect(await pool.idle()).toBe(0)
+    expect(failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: 408 }])
+  })
+
+  test('after the head of its response is cut', async () => {
+    const { port, pool, failures } = await openScene((req, res) => {
+      req.resume()
+      res.write('begun')
+    }, options)
+    const client = await dial(port)
+    client.send(upload)
+    await client.take('begun\r\n')
+    expect(await client.rest()).toBe('')
+    expect(await pool.idle()).toBe(0)
+    expect(failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: undefined }])
+  })
+
+  test('is not meant by the limit once its body is complete', async () => {
+    const answer = signal()
+    const { port } = await openScene((req, res) => {
+      req.resume().on('end', () => void answer.promise.then(() => res.end('late')))
+    }, options)
+    const client = await dial(port)
+    client.send(`${upload}0\r\n\r\n`)
+    await new Promise((resolve) => setTimeout(resolve, 250))
+    answer.resolve()
+    await client.take('late')
+  })
+})
+
+describe('a client that does not read its response', () => {
+  const options = { client: { sendTimeout: 100 } }
+  const flood = Buffer.alloc(32 * 1024 * 1024)
+
+  test.each([
+    ['of known length, sent in one go', (res: { end: (data: Buffer) => void }) => res.end(flood)],
+    ['in chunks', (res: { write: (data: Buffer) => void }) => res.write(flood)],
+  ])('%s is cut, and its lease given back', async (_name, answer) => {
+    const { port, pool, failures } = await openScene((_req, res) => answer(res), options)
+    const client = await dial(port)
+    client.socket.pause()
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+    expect(await pool.idle()).toBe(0)
+    await expect.poll(() => failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: undefined }])
+  })
+})
+
+test('a target that is too long gets 414 before it costs anything', async () => {
+  const { port, pool } = await openScene((_req, res) => res.end('ok'), { client: { targetLength: 100 } })
+  expect((await get(port, `/${'a'.repeat(99)}`)).status).toBe(200)
+  const { acquired } = pool
+  const count = acquired.length
+  const response = await get(port, `/${'a'.repeat(100)}`)
+  expect([response.status, acquired.length]).toEqual([414, count])
+  expect(await response.json()).toMatchObject({ code: 'TARGET_TOO_LONG' })
+})
+
+describe('requestsPerSession', () => {
+  test('refuses what is beyond it with 429, until one of the others is over', async () => {
+    const held = [signal(), signal()]
+    let next = 0
+    const { port, pool } = await openScene((_req, res) => void held[next++]?.promise.then(() => res.end('ok')), {
+      client: { requestsPerSession: 2 },
+    })
+    const first = get(port, '/')
+    const second = get(port, '/')
+    await pool.until(() => pool.granted === 2)
+    const refused = await get(port, '/')
+    expect(refused.status).toBe(429)
+    expect(refused.headers.get('retry-after')).toBe('1')
+    expect(await refused.json()).toMatchObject({ code: 'SESSION_BUSY' })
+    // Another session is another count.
+    const other = get(port, '/', { 'x-session-id': 'blue' })
+    held[0]?.resolve()
+    await first
+    held.push(signal())
+    held[2]?.resolve()
+    held[1]?.resolve()
+    expect((await second).status).toBe(200)
+    expect((await other).status).toBe(200)
+    expect(pool.open).toBe(0)
+  })
+})
