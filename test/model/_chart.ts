@@ -13,6 +13,8 @@ import { VirtualClock } from '../support/virtual-clock.ts'
 
 /** A sequence of events from the start of a machine that takes at least one transition no shorter one takes. */
 export interface Walk {
+  /** What it is for: the transitions that its last event takes. */
+  readonly title: string
   readonly input: unknown
   readonly events: readonly AnyEventObject[]
   /** Names of the transitions that the last event takes, eventless ones that follow included. */
@@ -49,10 +51,15 @@ export function findWalks(machine: AnyStateMachine, explorations: readonly Explo
     for (const { events, transitions } of edges(machine, exploration)) {
       if (transitions.every((name) => taken.has(name))) continue
       for (const name of transitions) taken.add(name)
-      walks.push({ input: exploration.input, events, transitions })
+      walks.push({ title: transitions.join(', then '), input: exploration.input, events, transitions })
     }
   }
   return walks
+}
+
+/** The walks for `test.each`, titled in whole: it cuts what it formats by itself. */
+export function byTitle(walks: readonly Walk[]): [title: string, walk: Walk][] {
+  return walks.map((walk) => [walk.title, walk])
 }
 
 export interface Step {
@@ -60,23 +67,33 @@ export interface Step {
   readonly snapshot: AnyMachineSnapshot
   readonly transitions: readonly string[]
   readonly emitted: readonly AnyEventObject[]
+  /** What was sent to children; `xstate.init`, with the input, to one that was made. */
+  readonly sent: readonly { readonly to: string; readonly event: AnyEventObject }[]
+  /** The delays that the machine waits for now. */
+  readonly waits: readonly number[]
 }
 
 /** Runs the events through an actor of the machine and tells what each of them did; the first step is the start. */
 export function replay(machine: AnyStateMachine, input: unknown, events: readonly AnyEventObject[]): Step[] {
   const nameOf = namesOf(machine)
+  const clock = new VirtualClock()
   let transitions: string[] = []
   let emitted: AnyEventObject[] = []
+  let sent: { to: string; event: AnyEventObject }[] = []
   // The first microsteps happen inside createActor, before there is an actor to compare with.
   let actor: (AnyActorRef & { start(): void }) | undefined
   actor = createActor(machine, {
     input,
-    clock: new VirtualClock(),
+    clock,
     inspect: (inspection) => {
-      if (inspection.type !== '@xstate.microstep' || (actor && inspection.actorRef !== actor)) return
-      for (const definition of inspection._transitions) {
-        const name = nameOf.get(definition)
-        if (name !== undefined) transitions.push(name)
+      const isChild = actor && inspection.actorRef !== actor
+      if (inspection.type === '@xstate.microstep' && !isChild) {
+        for (const definition of inspection._transitions) {
+          const name = nameOf.get(definition)
+          if (name !== undefined) transitions.push(name)
+        }
+      } else if (inspection.type === '@xstate.event' && isChild) {
+        sent.push({ to: (inspection.actorRef as AnyActorRef).id, event: inspection.event })
       }
     },
   })
@@ -86,9 +103,11 @@ export function replay(machine: AnyStateMachine, input: unknown, events: readonl
   const step = (event?: AnyEventObject): Step => {
     if (event) running.send(event)
     else running.start()
-    const done = { event, snapshot: running.getSnapshot() as AnyMachineSnapshot, transitions, emitted }
+    const snapshot = running.getSnapshot() as AnyMachineSnapshot
+    const done = { event, snapshot, transitions, emitted, sent, waits: clock.waits }
     transitions = []
     emitted = []
+    sent = []
     return done
   }
   return [step(), ...events.map((event) => step(event))]

@@ -1,6 +1,7 @@
 import { poolMachine, type PoolContext, type PoolFact, type PoolInput } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
-import { replay, statesOf, transitionsOf, type Step } from './_chart.ts'
+import { byTitle, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
+import { transcript } from './_transcript.ts'
 import { inertPool, poolWalks } from './_pool.ts'
 
 test('the walks take every transition of the pool chart', () => {
@@ -20,11 +21,11 @@ test('the walks reach every state of the pool chart', () => {
 })
 
 describe('on the pure machine', () => {
-  test.each(poolWalks)('$transitions', ({ input, events }) => {
+  test.each(byTitle(poolWalks))('%s', (_title, { input, events }) => {
     const steps = replay(inertPool, input, events)
     for (const step of steps) checkState(step, (input as PoolInput).policy.size.max)
     checkSessions(steps)
-    expect(steps.map(summary)).toMatchSnapshot()
+    expect(transcript(steps)).toMatchSnapshot()
   })
 })
 
@@ -54,14 +55,4 @@ function checkSessions(steps: Step[]): void {
       waiting.set(fact.token, left)
     }
   }
-}
-
-function summary({ event, snapshot, emitted }: Step): unknown {
-  const { counts, pendingAdds, idle, queue } = snapshot.context as PoolContext
-  return [
-    event?.type ?? 'start',
-    snapshot.value,
-    { ...counts, pendingAdds, idle: idle.length, waiting: queue.size },
-    ...emitted.map(({ type }) => type),
-  ]
 }

@@ -2,7 +2,8 @@ import { sessionMachine, type SessionCommand } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
 import { createActor, type AnyEventObject } from 'xstate'
 import { VirtualClock } from '../support/virtual-clock.ts'
-import { findWalks, ownEvents, replay, transitionsOf } from './_chart.ts'
+import { byTitle, findWalks, ownEvents, replay, transitionsOf } from './_chart.ts'
+import { transcript } from './_transcript.ts'
 
 const input = { sessionId: 'red', token: 7, grace: 100 }
 const walks = findWalks(sessionMachine, [
@@ -27,7 +28,7 @@ test('the walks take every transition of the session chart', () => {
 })
 
 describe('on the pure machine', () => {
-  test.each(walks)('$transitions', ({ events }) => {
+  test.each(byTitle(walks))('%s', (_title, { events }) => {
     const steps = replay(sessionMachine, input, events)
     let reason: string | null = null
     for (const { event, snapshot, emitted } of steps) {
@@ -41,12 +42,12 @@ describe('on the pure machine', () => {
       )
       if (snapshot.value === 'ended') expect(snapshot.output).toEqual({ reason })
     }
-    expect(steps.map(({ snapshot }) => snapshot.value)).toMatchSnapshot()
+    expect(transcript(steps)).toMatchSnapshot()
   })
 })
 
 describe('on the real clock of the runtime', () => {
-  test.each(walks)('$transitions', async ({ events }) => {
+  test.each(byTitle(walks))('%s', async (_title, { events }) => {
     const expected = replay(sessionMachine, input, events)
     const clock = new VirtualClock()
     const actor = createActor(sessionMachine, { input, clock }).start()

@@ -5,14 +5,14 @@ import { resolveOptions } from '../../src/runtime/options.ts'
 import { provideWorker, type Slots } from '../../src/runtime/worker-actors.ts'
 import { FakeBackend, type FakeWorker } from '../support/fake-backend.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
-import { replay, type Walk } from './_chart.ts'
+import { byTitle, replay, type Walk } from './_chart.ts'
 import { inertWorker, workerPolicy, workerWalks } from './_worker.ts'
 
 /** What the runtime's actors never do: they turn every error into an exit, and the session chart has no error. */
 const impossible = ['xstate.error.actor.process', 'xstate.error.actor.session']
 const isPossible = ({ events }: Walk) => !events.some(({ type }) => impossible.includes(type))
 
-test.each(workerWalks.filter(isPossible))('on the real runtime: $transitions', async ({ input, events }) => {
+test.each(byTitle(workerWalks.filter(isPossible)))('on the real runtime: %s', async (_title, { input, events }) => {
   const runtime = new WorkerOnRuntime(input as WorkerInput)
   for (const { event, snapshot } of replay(inertWorker, input, events)) {
     await (event ? runtime.apply(event) : runtime.start())

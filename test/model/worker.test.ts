@@ -1,7 +1,8 @@
 import { workerMachine, type WorkerContext, type WorkerFact, type WorkerStatus } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
-import { replay, statesOf, transitionsOf, type Step } from './_chart.ts'
-import { inertWorker, workerWalks } from './_worker.ts'
+import { byTitle, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
+import { transcript } from './_transcript.ts'
+import { inertWorker, workerPolicy, workerWalks } from './_worker.ts'
 
 test('the walks take every transition of the worker chart', () => {
   expect([...new Set(workerWalks.flatMap(({ transitions }) => transitions))].toSorted()).toEqual(
@@ -22,12 +23,30 @@ test('the walks reach every state of the worker chart', () => {
 })
 
 describe('on the pure machine', () => {
-  test.each(workerWalks)('$transitions', ({ input, events }) => {
+  test('a worker begins without a process, a session or a past', () => {
+    const [start] = replay(inertWorker, { id: 'w1', policy: workerPolicy }, [])
+    expect(start?.snapshot.context).toEqual({
+      id: 'w1',
+      policy: workerPolicy,
+      incarnation: 0,
+      attempt: 1,
+      restarts: 0,
+      restartDelay: 0,
+      process: null,
+      lease: null,
+      sessions: 0,
+      failure: null,
+      exit: null,
+      reported: 'spawning',
+    })
+  })
+
+  test.each(byTitle(workerWalks))('%s', (_title, { input, events }) => {
     const steps = replay(inertWorker, input, events)
     checkReports(steps)
     checkSessions(steps)
     for (const step of steps) checkState(step)
-    expect(steps.map(summary)).toMatchSnapshot()
+    expect(transcript(steps)).toMatchSnapshot()
   })
 })
 
@@ -74,8 +93,4 @@ function checkState({ snapshot }: Step): void {
 
 function factsOf(steps: Step[]): WorkerFact[] {
   return steps.flatMap(({ emitted }) => emitted as WorkerFact[])
-}
-
-function summary({ event, snapshot, emitted }: Step): unknown {
-  return [event?.type ?? 'start', snapshot.value, ...emitted.map(({ type }) => type)]
 }

@@ -18,6 +18,11 @@ export class VirtualClock implements Clock {
     return this.#timers.size
   }
 
+  /** How long it is until each of them fires, in the order in which they were set. */
+  get waits(): number[] {
+    return [...this.#timers.values()].map(({ at }) => at - this.#now)
+  }
+
   setTimeout(callback: () => void, delay: number): number {
     if (!(delay >= 0 && delay < 2 ** 31)) throw new RangeError(`a timer would fire at once: ${delay}`)
     this.#timers.set(++this.#lastId, { at: this.#now + delay, callback })
