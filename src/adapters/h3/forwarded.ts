@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { Refusal } from './problem.ts'
 
 /** What the worker is told about one client connection: made once per connection and host, as it costs more than the rest. */
 export interface Peer {
@@ -12,9 +13,14 @@ export interface Peer {
 
 const kPeer = Symbol('corral.peer')
 
+/** `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2), without user information (RFC 9110 §4.2.4). */
+const hostAndPort = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|[\w.~!$&'()*+,;=%-]+)(?::\d*)?$/
+
+/** @throws `REQUEST_INVALID` when `host` names no host: others would read it in ways of their own. */
 export function peerOf(socket: Socket & { [kPeer]?: Peer; encrypted?: boolean }, host: string | undefined): Peer {
   const known = socket[kPeer]
   if (known !== undefined && known.host === host) return known
+  if (host !== undefined && !hostAndPort.test(host)) throw new Refusal('REQUEST_INVALID')
   const { remoteAddress } = socket
   // An IPv4 client of a dual-stack listener.
   const address = remoteAddress?.startsWith('::ffff:') ? remoteAddress.slice(7) : remoteAddress

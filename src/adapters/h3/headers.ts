@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Trusted } from './forwarded.ts'
 import { addTrusted, peerOf, pushForwarded } from './forwarded.ts'
+import { http2Request } from './http2.ts'
 import { Refusal } from './problem.ts'
 
 /** How request headers are rewritten. */
@@ -25,6 +26,7 @@ const connection = 3
 const te = 4
 const forwarded = 5
 const coding = 6
+const contentLength = 7
 
 /**
  * RFC 9110 §7.6.1: these concern one connection only and end with it, besides every field that `Connection` lists.
@@ -37,6 +39,7 @@ const requestFields: ReadonlyMap<string, number> = new Map([
   ['proxy-connection', drop],
   ['proxy-authorization', drop],
   ['transfer-encoding', coding],
+  ['content-length', contentLength],
   ['upgrade', drop],
   ['trailer', drop],
   ['expect', drop],
@@ -53,7 +56,9 @@ const requestFields: ReadonlyMap<string, number> = new Map([
  * completed by {@link nameWorker} once there is a worker: what is wrong with a request shows before one is spent on it.
  *
  * @param replaced fields, by their names in lower case, to send in place of the client's.
- * @throws `REQUEST_INVALID` when there is more than one `Host` (RFC 9112 §3.2); `TRANSFER_CODING_UNSUPPORTED`.
+ * @throws `REQUEST_INVALID` when there is more than one `Host` or one that names no host (RFC 9112 §3.2), a length beyond
+ * counting, or a transfer coding in HTTP/1.0 (§6.1); `HTTP_VERSION_UNSUPPORTED`, `HEADERS_TOO_LARGE`,
+ * `TRANSFER_CODING_UNSUPPORTED`.
  */
 export function requestHeaders(
   req: IncomingMessage,
@@ -62,6 +67,8 @@ export function requestHeaders(
   replaced?: Readonly<Record<string, string>>,
 ): string[] {
   const raw = req.rawHeaders
+  if (!isSupported(req)) throw new Refusal('HTTP_VERSION_UNSUPPORTED')
+  if (raw.length >= maxCollected) throw new Refusal('HEADERS_TOO_LARGE')
   const headers = ['Host', '']
   const listed = connectionOptions(raw)
   const trusted: Trusted | undefined = policy.trustForwarded ? {} : undefined
@@ -82,6 +89,11 @@ export function requestHeaders(
     } else if (field === coding) {
       // RFC 9112 §6.1. The chunks are undone here; what another coding has made of the body nobody behind could undo.
       if (value.toLowerCase() !== 'chunked') throw new Refusal('TRANSFER_CODING_UNSUPPORTED')
+      if (req.httpVersionMinor === 0) throw new Refusal('REQUEST_INVALID')
+    } else if (field === contentLength) {
+      // What is beyond counting would be forwarded as another number.
+      if (!Number.isSafeInteger(Number(value))) throw new Refusal('REQUEST_INVALID')
+      headers.push(name, value)
     } else if (field === te) {
       // Trailers of responses are passed on, so that a worker may send them to whoever asked for them.
       if (/(?:^|,)\s*trailers\s*(?:[,;]|$)/i.test(value)) headers.push('TE', 'trailers')
@@ -93,10 +105,23 @@ export function requestHeaders(
   if (cookies?.length) headers.push('Cookie', cookies.join('; '))
   clientHost = context.authority ?? clientHost
   if (policy.host === 'keep' && clientHost) headers[1] = clientHost
+  // An empty one is for targets without an authority (RFC 9110 §7.2).
+  if (clientHost === '') clientHost = undefined
   pushForwarded(headers, peerOf(req.socket, clientHost), context.prefix, trusted)
   // RFC 9110 §7.6.3
   if (policy.via !== false) headers.push('Via', `${req.httpVersion} ${policy.via}`)
   return headers
+}
+
+/**
+ * Entries beyond which Node no longer collects header fields: without a word it leaves the rest out, and what they say of the
+ * body, of the session or of the client.
+ */
+export const maxCollected = 2000
+
+/** llhttp takes 0.9, to which a missing version amounts, and 2.0 for versions of the same syntax. */
+function isSupported(req: IncomingMessage): boolean {
+  return req.httpVersionMajor === 1 || http2Request(req) !== undefined
 }
 
 /** Fills in the `Host` that is not the client's. */
@@ -127,37 +152,38 @@ const responseFields: ReadonlyMap<string, number> = new Map([
  * The header fields to send to the client, names and values in turn, as the worker sent them, without those of the
  * worker's connection.
  *
- * @param raw names and values in turn: latin1 bytes.
+ * @param raw names and values in turn; bytes are latin1.
  * @param chunked whether the client may get a chunked body, the only one that trailers fit in.
  * @param location rewrites a `Location` that names the worker.
  * @throws `UPSTREAM_FAILED` on a transfer coding besides `chunked`, which nobody asked for and nobody could undo.
  */
 export function responseHead(
-  raw: readonly Buffer[],
+  raw: readonly (Buffer | string)[],
   status: number,
   chunked: boolean,
   location: (value: string) => string,
 ): ResponseHead {
   const headers: string[] = []
-  const listed = connectionOptionsOf(raw)
+  const listed = connectionOptions(raw)
   let length = -1
   let closeDelimited = true
+  let codings = 0
   let trailer: string | undefined
   for (let i = 0; i < raw.length; i += 2) {
-    const name = latin1(raw[i] as Buffer)
-    const value = latin1(raw[i + 1] as Buffer)
+    const name = latin1(raw[i] as Buffer | string)
+    const value = latin1(raw[i + 1] as Buffer | string)
     const lower = name.toLowerCase()
     const field = responseFields.get(lower)
     if (field === te) {
-      if (value.toLowerCase() !== 'chunked') throw new Refusal('UPSTREAM_FAILED')
+      if (value.toLowerCase() !== 'chunked' || ++codings > 1) throw new Refusal('UPSTREAM_FAILED')
       closeDelimited = false
     } else if (field !== undefined || listed?.includes(lower)) {
       continue
     } else if (lower === 'content-length') {
       length = Number(value)
       closeDelimited = false
-      // RFC 9110 §8.6: never with 204.
-      if (status !== 204) headers.push(name, value)
+      // RFC 9110 §8.6: never with 1xx and 204.
+      if (status >= 200 && status !== 204) headers.push(name, value)
     } else if (lower === 'trailer') {
       trailer = trailer === undefined ? value : `${trailer}, ${value}`
     } else if (lower === 'location' || lower === 'content-location') {
@@ -173,10 +199,11 @@ export function responseHead(
 /** Fields that must not appear in trailers: framing, routing and what belongs to a connection (RFC 9110 §6.5.1). */
 const notInTrailers = new Set([
   ...requestFields.keys(),
-  'content-length',
   'content-encoding',
   'content-type',
   'content-range',
+  'location',
+  'content-location',
   'set-cookie',
 ])
 
@@ -190,24 +217,13 @@ export function responseTrailers(raw: readonly (Buffer | string)[]): [string, st
   return trailers
 }
 
-/** Header fields of an upgrade's response, names and values in turn, without those of the worker's connection. */
-export function endToEnd(raw: readonly string[]): string[] {
-  const listed = connectionOptions(raw)
-  const headers: string[] = []
-  for (let i = 0; i < raw.length; i += 2) {
-    const lower = (raw[i] as string).toLowerCase()
-    if (responseFields.has(lower) || lower === 'trailer' || listed?.includes(lower)) continue
-    headers.push(raw[i] as string, raw[i + 1] as string)
-  }
-  return headers
-}
-
 export function latin1(bytes: Buffer | string): string {
   return typeof bytes === 'string' ? bytes : bytes.toString('latin1')
 }
 
 /** Only names that can be special are lowercased: most begin with another letter. */
 function fieldOf(name: string): number {
+  if (name.includes('_')) return aliasOf(name)
   switch (name.charCodeAt(0) | 0x20) {
     case 0x3a: // The pseudo-header fields of HTTP/2 (RFC 9113 §8.3).
       return drop
@@ -229,22 +245,22 @@ function fieldOf(name: string): number {
   }
 }
 
-/** The fields that `Connection` lists; `undefined` when it lists none that could be a field. */
-function connectionOptions(raw: readonly string[]): string[] | undefined {
-  let listed: string[] | undefined
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] as string
-    if (name.length === 10 && name.toLowerCase() === 'connection') listed = addOptions(listed, raw[i + 1] as string)
-  }
-  return listed
+/**
+ * CGI, and what is made after it (WSGI, Rack, PHP), reads `X_Forwarded_For` as `X-Forwarded-For`. Of fields that the gateway
+ * decides about there is no second spelling.
+ */
+function aliasOf(name: string): number {
+  const meant = name.toLowerCase().replaceAll('_', '-')
+  return requestFields.has(meant) || meant.startsWith('x-forwarded-') ? drop : keep
 }
 
-function connectionOptionsOf(raw: readonly Buffer[]): string[] | undefined {
+/** The fields that `Connection` lists; `undefined` when it lists none that could be a field. */
+function connectionOptions(raw: readonly (Buffer | string)[]): string[] | undefined {
   let listed: string[] | undefined
   for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] as Buffer
+    const name = raw[i] as Buffer | string
     if (name.length === 10 && latin1(name).toLowerCase() === 'connection') {
-      listed = addOptions(listed, latin1(raw[i + 1] as Buffer))
+      listed = addOptions(listed, latin1(raw[i + 1] as Buffer | string))
     }
   }
   return listed

@@ -1,15 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
-import { constants } from 'node:http2'
+import type { Http2ServerResponse } from 'node:http2'
+import { Http2ServerRequest, constants } from 'node:http2'
 
 /*
  * Node hands requests of HTTP/2 to the same handlers as those of HTTP/1, with objects that are nearly the same: srvx, and so
  * h3, serves HTTPS that way. This is where they differ.
  */
 
-/** A request that came by HTTP/2; `undefined` when it did not. */
+/** A request that came by HTTP/2; `undefined` when it did not. A request of HTTP/1 can say that it is one. */
 export function http2Request(req: IncomingMessage): Http2ServerRequest | undefined {
-  return req.httpVersionMajor === 2 ? (req as unknown as Http2ServerRequest) : undefined
+  if (req.httpVersionMajor !== 2) return undefined
+  const request: unknown = req
+  return request instanceof Http2ServerRequest ? request : undefined
 }
 
 /** Ends a stream in a way that no client takes for the end of the response. */

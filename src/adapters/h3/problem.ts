@@ -8,6 +8,9 @@ export type ProblemCode =
   | 'SESSION_ID_MISSING'
   | 'SESSION_ID_INVALID'
   | 'REQUEST_INVALID'
+  | 'REQUEST_MALFORMED'
+  | 'HEADERS_TOO_LARGE'
+  | 'HTTP_VERSION_UNSUPPORTED'
   | 'TRANSFER_CODING_UNSUPPORTED'
   | 'UPGRADE_INVALID'
   | 'REQUEST_REFUSED'
@@ -34,6 +37,14 @@ export const problems: Readonly<Record<ProblemCode, Problem>> = {
   SESSION_ID_MISSING: { status: 400, close: 1008, retry: false, title: 'The request names no session' },
   SESSION_ID_INVALID: { status: 400, close: 1008, retry: false, title: 'The session id is malformed' },
   REQUEST_INVALID: { status: 400, close: 1008, retry: false, title: 'The request cannot be forwarded' },
+  REQUEST_MALFORMED: { status: 400, close: 1008, retry: false, title: 'The request is not HTTP' },
+  HEADERS_TOO_LARGE: { status: 431, close: 1008, retry: false, title: 'The head of the request is too large' },
+  HTTP_VERSION_UNSUPPORTED: {
+    status: 505,
+    close: 1008,
+    retry: false,
+    title: 'The request is not HTTP/1.1 or HTTP/1.0',
+  },
   TRANSFER_CODING_UNSUPPORTED: {
     status: 501,
     close: 1008,
@@ -109,18 +120,19 @@ export function toSessionIdRefusal(error: unknown): Refusal {
 }
 
 /**
- * Answers with `application/problem+json` (RFC 9457). The body holds what the table holds and nothing else, so that no
- * address, path, stack or worker output can reach a client.
+ * What a client is shown (RFC 9457): what the table holds and nothing else, so that no address, path, stack or worker output
+ * can reach it.
  */
+export function problemBody({ code, status }: Refusal): string {
+  const type = `urn:corral:problem:${code.toLowerCase().replaceAll('_', '-')}`
+  return JSON.stringify({ type, title: problems[code].title, status, code })
+}
+
+/** Answers with `application/problem+json`. */
 export function sendProblem(res: ServerResponse, refusal: Refusal, retryAfter: number): void {
-  const { retry, title } = problems[refusal.code]
-  const { code, status } = refusal
-  const body = JSON.stringify({
-    type: `urn:corral:problem:${code.toLowerCase().replaceAll('_', '-')}`,
-    title,
-    status,
-    code,
-  })
+  const { retry } = problems[refusal.code]
+  const { status } = refusal
+  const body = problemBody(refusal)
   const headers = [
     'Content-Type',
     'application/problem+json',

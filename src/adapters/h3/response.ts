@@ -2,8 +2,9 @@ import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { discard } from './body.ts'
 import type { Core } from './core.ts'
-import { latin1 } from './headers.ts'
+import { responseHead } from './headers.ts'
 import { http2Request } from './http2.ts'
+import type { ProblemCode } from './problem.ts'
 import { sendProblem } from './problem.ts'
 
 /** Answers a request with a problem and leaves its connection in step, or closed. */
@@ -20,9 +21,21 @@ export function refuse(
     return
   }
   if (res.destroyed) return
+  if (outOfStep.has(refusal.code)) res.shouldKeepAlive = false
   sendProblem(res, refusal, core.settings.retryAfter)
   if (!req.complete) discard(req)
 }
+
+/**
+ * After these nobody can be sure where the next request of the connection begins: others may have read the length of this one
+ * differently (RFC 9112 §6.3, §11.2).
+ */
+const outOfStep: ReadonlySet<ProblemCode> = new Set([
+  'REQUEST_INVALID',
+  'HEADERS_TOO_LARGE',
+  'HTTP_VERSION_UNSUPPORTED',
+  'TRANSFER_CODING_UNSUPPORTED',
+])
 
 /** Writes the head of a worker's response. */
 export function writeHead(
@@ -67,12 +80,15 @@ export function relayInformation(
   raw: readonly Buffer[],
 ): void {
   if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
+  // They are not flow-controlled: for a client that does not read, any number of them would pile up.
+  if (res.socket?.writableNeedDrain !== false) return
   if (status === 102) res.writeProcessing()
   if (status !== 103) return
+  const { headers } = responseHead(raw, status, false, (location) => location)
   const hints: Record<string, string | string[]> = {}
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = latin1(raw[i] as Buffer).toLowerCase()
-    const value = latin1(raw[i + 1] as Buffer)
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = (headers[i] as string).toLowerCase()
+    const value = headers[i + 1] as string
     const known = hints[name]
     hints[name] = known === undefined ? value : [known, value].flat()
   }
@@ -83,7 +99,7 @@ export function relayInformation(
   }
 }
 
-/** RFC 9112 §4; undici reads the phrase as UTF-8, which may leave characters that no header can carry. */
-function isReasonPhrase(reason: string): boolean {
+/** RFC 9112 §4. Parsers let more through, and undici reads the phrase as UTF-8: characters that no head can carry. */
+export function isReasonPhrase(reason: string): boolean {
   return /^[\t\x20-\x7e\x80-\xff]*$/.test(reason)
 }

@@ -4,11 +4,13 @@ import type { Socket } from 'node:net'
 import { errors } from 'undici'
 import type { Lease } from '../../index.ts'
 import type { Core } from './core.ts'
-import { endToEnd, nameWorker, requestHeaders } from './headers.ts'
+import { nameWorker, requestHeaders, responseHead } from './headers.ts'
 import type { Forward } from './http.ts'
 import type { Observation } from './observe.ts'
 import { observationOf } from './observe.ts'
 import { Refusal, sendProblem } from './problem.ts'
+import { isReasonPhrase, writeHead } from './response.ts'
+import { rewriteLocation } from './target.ts'
 import { Tunnel } from './tunnel.ts'
 import type { Upstream } from './upstream.ts'
 import { judge } from './verdict.ts'
@@ -23,13 +25,16 @@ export function forwardUpgrade(core: Core, client: UpgradeClient, forward: Forwa
   return new Upgrade(core, client, forward).run()
 }
 
+/** Base64 of 16 bytes (RFC 6455 §4.1), once: Node joins several with commas. */
+const handshakeKey = /^[\d+/A-Za-z]{21}[AQgw]==$/
+
 /** @throws `UPGRADE_INVALID` unless the request is a WebSocket handshake (RFC 6455 §4.2.1); the rest is the worker's business. */
 export function assertHandshake(req: IncomingMessage): void {
   const { headers } = req
   if (
     req.method !== 'GET' ||
     headers.upgrade?.trim().toLowerCase() !== 'websocket' ||
-    headers['sec-websocket-key'] === undefined ||
+    !handshakeKey.test(headers['sec-websocket-key'] ?? '') ||
     headers['transfer-encoding'] !== undefined ||
     (headers['content-length'] ?? '0') !== '0'
   ) {
@@ -223,15 +228,26 @@ class Upgrade {
             timer = arm(headersTimeout)
           }),
       })
+      // Node would leave out the rest without a word; their size is limited all the same.
+      shake.maxHeadersCount = 0
       this.#handshake = shake
       upstream.tunnels.add(severable)
       shake.on('upgrade', (answer, worker: Socket, head) => {
+        if (answer.headers.upgrade?.trim().toLowerCase() !== 'websocket') {
+          fail(new Error(`The worker switched to another protocol: ${answer.headers.upgrade}`))
+          worker.destroy()
+          return
+        }
         settle(resolve)
         this.#join(answer, worker, head)
       })
       shake.on('response', (answer) => {
-        settle(resolve)
-        this.#relayRefusal(answer)
+        try {
+          this.#relayRefusal(answer)
+          settle(resolve)
+        } catch (error) {
+          fail(error)
+        }
       })
       shake.on('error', fail)
       // Without an error when the client has left.
@@ -274,21 +290,30 @@ class Upgrade {
     })
   }
 
-  /** The worker does not upgrade: the client gets its answer as it is. */
+  /**
+   * The worker does not upgrade: the client gets its answer as it is.
+   *
+   * @throws when it is no answer that could be passed on.
+   */
   #relayRefusal(answer: IncomingMessage): void {
     if (!this.#is('handshaking')) {
       answer.destroy()
       return
     }
+    const { req } = this.#client
+    const { host } = this.#upstream as Upstream
+    const { statusCode: status = 0, statusMessage: reason = '' } = answer
+    if (status < 200) throw new Error(`The worker answered with status ${status}`)
+    const head = responseHead(answer.rawHeaders, status, false, (location) =>
+      rewriteLocation(location, host, this.#request.prefix),
+    )
     this.#phase = 'answered'
     const res = this.#client.respond()
-    const { headers } = answer
-    const closeDelimited = headers['content-length'] === undefined && headers['transfer-encoding'] === undefined
     const cut = () => res.destroy()
-    res.writeHead(answer.statusCode ?? 502, answer.statusMessage, endToEnd(answer.rawHeaders))
+    writeHead(req, res, status, reason, head.headers)
     if (this.#seen !== undefined) this.#observeRefusal(res, answer, this.#seen)
     answer.on('error', cut)
-    answer.on('end', () => void this.#finishRefusal(res, closeDelimited))
+    answer.on('end', () => void this.#finishRefusal(res, head.closeDelimited))
     res.on('close', () => answer.destroy())
     answer.pipe(res, { end: false })
   }
@@ -334,10 +359,13 @@ function lengthOf(chunks: readonly Buffer[]): number {
   return chunks.reduce((sum, { length }) => sum + length, 0)
 }
 
-/** The head of the worker's answer, exactly. */
+/** The head of the worker's answer, exactly, but for framing, which a 101 must not have (RFC 9110 §8.6, RFC 9112 §6.1). */
 function statusAndFields(answer: IncomingMessage): string {
-  let head = `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}\r\n`
+  const { statusMessage: reason = '' } = answer
+  let head = `HTTP/1.1 101 ${isReasonPhrase(reason) ? reason : 'Switching Protocols'}\r\n`
   const raw = answer.rawHeaders
-  for (let i = 0; i < raw.length; i += 2) head += `${raw[i]}: ${raw[i + 1]}\r\n`
+  for (let i = 0; i < raw.length; i += 2) {
+    if (!/^(?:content-length|transfer-encoding)$/i.test(raw[i] as string)) head += `${raw[i]}: ${raw[i + 1]}\r\n`
+  }
   return `${head}\r\n`
 }

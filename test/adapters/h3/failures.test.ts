@@ -436,13 +436,11 @@ describe('the request is refused', () => {
   test('for a transfer coding besides chunked with 501, before a worker is asked for', async () => {
     const { port, pool } = await openScene((_req, res) => res.end())
     const client = await dial(port)
-    const head = 'POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: '
-    client.send(`${head}gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`)
-    expect(await client.head()).toMatch(/^HTTP\/1\.1 501 /)
-    expect(await client.take('}')).toContain('TRANSFER_CODING_UNSUPPORTED')
+    client.send(
+      'POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
+    )
+    expect(await client.rest()).toMatch(/^HTTP\/1\.1 501 [^]*TRANSFER_CODING_UNSUPPORTED/)
     expect(pool.acquired).toEqual([])
-    client.send(`${head}Chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n`)
-    expect(await client.rest()).toMatch(/^HTTP\/1\.1 200 /)
   })
 
   test('outside the base with 400', async () => {

@@ -10,7 +10,7 @@ import { dial, get, listenOn, openScene, rawWorker, signal, textOf } from './_sc
 const plain = 'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n'
 
 const upgrade =
-  'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n'
+  'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
 
 function gateway() {
   return createGateway(new FakePool({ host: '127.0.0.1', port: 1 }).asPool, { sessionId: fromHeader('x') })
