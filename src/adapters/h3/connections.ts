@@ -5,8 +5,16 @@ import { hangUp } from './tunnel.ts'
 const kState = Symbol('corral.connection')
 
 interface Connection extends Socket {
+  [kState]?: State
+}
+
+interface State {
   /** The responses that are not over yet, and the latest one. */
-  [kState]?: { open: number; upgraded: boolean; last: ServerResponse | undefined }
+  open: number
+  last: ServerResponse | undefined
+  upgraded: boolean
+  /** The answer to what is not HTTP, after which nothing more can be read. */
+  malformed: string | undefined
 }
 
 /**
@@ -46,6 +54,20 @@ export class Connections {
   }
 
   /**
+   * Answers bytes that are not HTTP, and closes. The responses to the requests before them go first: the client would take
+   * this for one of those (RFC 9112 §9.3.2). Without an `answer` the connection is cut.
+   */
+  refuse(socket: Connection, answer: string | undefined): void {
+    const state = socket[kState]
+    if (answer === undefined || state === undefined) {
+      socket.destroy()
+      return
+    }
+    state.malformed ??= answer
+    this.#endMalformed(socket, state)
+  }
+
+  /**
    * Closes every connection, idle ones at once, the others as they become idle, and after `grace` whatever is left. A later
    * call can cut it short. Resolves once all are closed.
    */
@@ -67,7 +89,7 @@ export class Connections {
 
   #add(socket: Connection): void {
     if (socket[kState] !== undefined) return
-    socket[kState] = { open: 0, upgraded: false, last: undefined }
+    socket[kState] = { open: 0, last: undefined, upgraded: false, malformed: undefined }
     // A client that vanished without a word is found out, so that its session can become idle.
     socket.setKeepAlive(true, keepAliveDelay)
     this.#all.add(socket)
@@ -82,7 +104,23 @@ export class Connections {
     const state = socket[kState]
     if (state === undefined) return
     state.open--
+    if (state.malformed !== undefined) this.#endMalformed(socket, state)
     if (this.#closing) this.#closeIfIdle(socket)
+  }
+
+  #endMalformed(socket: Connection, { malformed, open, last }: State): void {
+    // The body of the latest request, else what comes after it.
+    const within = last?.req.complete === false
+    const isNext = open === 0 || (within && open === 1)
+    // A client that has left does not wait for its turn.
+    if (!isNext && !socket.readableEnded) return
+    // Whoever has a response, or a part of it, must not get another one.
+    if (isNext && !(within && last.headersSent)) {
+      socket.write(malformed as string)
+      socket.destroySoon()
+    } else {
+      socket.destroy()
+    }
   }
 
   #closeIfIdle(socket: Connection): void {

@@ -5,6 +5,8 @@ import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { listen as listhen } from 'listhen'
 import { Connections } from './connections.ts'
+import { maxCollected } from './headers.ts'
+import { malformedAnswer } from './malformed.ts'
 import { readGrace } from './settings.ts'
 
 /** A listening gateway. */
@@ -67,13 +69,18 @@ export async function listen(
     connections.begin(req, res)
     handlers.checkContinue(req, res)
   })
-  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (req.headers.upgrade?.trim().toLowerCase() !== 'websocket') {
-      ignoreUpgrade(server, req, socket, head)
-      return
-    }
+  const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     connections.upgraded(socket as Socket)
     void handlers.upgrade(req, socket, head)
+  }
+  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (isIgnored(req)) ignoreUpgrade(server, req, socket, head)
+    else upgrade(req, socket, head)
+  })
+  // Where it is refused, as no WebSocket. Node would close the connection without an answer.
+  server.on('connect', upgrade)
+  server.on('clientError', (error: Error, socket: Duplex) => {
+    connections.refuse(socket as Socket, malformedAnswer(error))
   })
   let stopped: Promise<void> | undefined
   const close = async (options: CloseOptions = {}) => {
@@ -89,6 +96,12 @@ export async function listen(
     close,
     [Symbol.asyncDispose]: () => close(),
   }
+}
+
+/** RFC 9110 §7.8: in HTTP/1.0 an upgrade must be ignored. What cannot be read in full cannot go in again. */
+function isIgnored({ headers, httpVersionMinor, rawHeaders }: IncomingMessage): boolean {
+  if (rawHeaders.length >= maxCollected) return false
+  return httpVersionMinor === 0 || headers.upgrade?.trim().toLowerCase() !== 'websocket'
 }
 
 /**

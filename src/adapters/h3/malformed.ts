@@ -1,0 +1,36 @@
+import { STATUS_CODES } from 'node:http'
+import type { ProblemCode } from './problem.ts'
+import { Refusal, problemBody } from './problem.ts'
+
+/**
+ * The answer to what Node's parser could not read or would not wait for, where there is no request to respond to; `undefined`
+ * for an error of the connection, where nobody is left to be answered.
+ */
+export function malformedAnswer(error: Error & { code?: unknown }): string | undefined {
+  const refusal = toRefusal(error)
+  if (refusal === undefined) return undefined
+  const { status } = refusal
+  const body = problemBody(refusal)
+  return [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Content-Type: application/problem+json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Cache-Control: no-store',
+    `Date: ${new Date().toUTCString()}`,
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n')
+}
+
+/** Codes of Node's errors; those of its parser begin with `HPE_`. */
+const codes: ReadonlyMap<unknown, ProblemCode> = new Map<unknown, ProblemCode>([
+  ['HPE_HEADER_OVERFLOW', 'HEADERS_TOO_LARGE'],
+  ['ERR_HTTP_REQUEST_TIMEOUT', 'CLIENT_TIMEOUT'],
+])
+
+function toRefusal({ code }: { code?: unknown }): Refusal | undefined {
+  const known = codes.get(code)
+  if (known !== undefined) return new Refusal(known)
+  return String(code).startsWith('HPE_') ? new Refusal('REQUEST_MALFORMED') : undefined
+}
