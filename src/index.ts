@@ -12,6 +12,7 @@ export type {
 } from './runtime/options.ts'
 export type { Clock } from './runtime/clock.ts'
 export type { Lease, Session, WorkerInfo } from './runtime/lease.ts'
+export type { SessionInfo, WorkerDetails } from './runtime/listing.ts'
 export type { PoolEvent, PoolEvents, PoolEventType } from './runtime/events.ts'
 export type { SessionEndReason, WorkerAddress } from './machines/events.ts'
 export type { Failure, FailureCode } from './machines/failure.ts'

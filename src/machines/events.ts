@@ -93,6 +93,8 @@ export type PoolCommand =
   | (SessionKey & { readonly type: 'session.acquire' })
   /** Nobody waits for this session any more. */
   | { readonly type: 'session.cancel'; readonly token: number }
+  /** End this worker's session, if it has one, and stop it; others take its place as need be. `grace`: as in `session.end`. */
+  | { readonly type: 'worker.drain'; readonly workerId: string; readonly grace?: number | undefined }
   /** Take no new sessions, end all others, stop every worker. `grace`: as in `session.end`. */
   | { readonly type: 'pool.drain'; readonly grace?: number | undefined }
 

@@ -155,6 +155,12 @@ export const poolMachine = setup({
       for (const slot of Object.values(context.slots)) enqueue.sendTo(slot, { type: 'worker.stop', grace })
       enqueue.assign({ idle: [] })
     }),
+    /** It leaves the idle ones in the same step, so that it cannot be leased any more. */
+    drainWorker: enqueueActions(({ context, enqueue, event }) => {
+      if (event.type !== 'worker.drain') return
+      enqueue.assign({ idle: without(context.idle, event.workerId) })
+      enqueue.sendTo(slotOf(context, event.workerId), { type: 'worker.stop', grace: event.grace })
+    }),
     stopThisWorker: enqueueActions(({ context, enqueue, event }) => {
       const { workerId } = event as StatusFact
       enqueue.assign({ idle: without(context.idle, workerId) })
@@ -190,6 +196,7 @@ export const poolMachine = setup({
   },
   guards: {
     isFilled: ({ context }) => context.counts.healthy >= context.policy.size.min,
+    isKnown: ({ context, event }) => event.type === 'worker.drain' && context.workers.includes(event.workerId),
     isEmpty: ({ context }) => context.workers.length === 0,
     /** A worker that drains before the pool has started has failed: its crash, once it is gone, ends the pool. */
     canFill: ({ context }) => context.counts.draining === 0 && planFor(context).start > 0,
@@ -233,6 +240,7 @@ export const poolMachine = setup({
       { actions: 'queueSession' },
     ],
     'session.cancel': { actions: 'cancelSession' },
+    'worker.drain': { guard: 'isKnown', actions: 'drainWorker' },
     'worker.spawning': { actions: ['count', 'relay'] },
     'worker.ready': { actions: ['count', 'addIdle', 'relay'] },
     'worker.leased': { actions: ['count', 'forgetFailures', 'announceSession'] },

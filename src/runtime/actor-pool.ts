@@ -7,6 +7,7 @@ import { callSafely, PoolEmitter } from './emitter.ts'
 import { PoolClosedError, QueueFullError, WorkerStartError } from './errors.ts'
 import { toLostEvent, toPoolEvent, type PoolEvent, type PoolEventType } from './events.ts'
 import type { Lease } from './lease.ts'
+import { toSessionInfo, toWorkerDetails, type SessionInfo, type WorkerDetails } from './listing.ts'
 import { resolveOptions, type PoolOptions, type PoolSettings } from './options.ts'
 import type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from './pool.ts'
 import { SessionRecord } from './session-record.ts'
@@ -39,6 +40,13 @@ const drainOptions = z.strictObject({ deadline: duration.default(30_000) }).defa
 const closeOptions = z.strictObject({ force: z.boolean().default(false) }).default({ force: false })
 const anyOptions = z.record(z.string(), z.unknown()).optional()
 
+/** A worker that is being taken out of service. */
+interface WorkerDrain {
+  /** When its open connections are cut: the nearest deadline that it was given. */
+  cutAt: number
+  readonly dead: Deferred
+}
+
 /** The façade over the {@link poolMachine} actor: promises, leases, the directory of sessions, events. */
 class ActorPool implements Pool {
   readonly actor: ActorRefFrom<typeof poolMachine>
@@ -54,6 +62,7 @@ class ActorPool implements Pool {
   readonly #running = deferred()
   readonly #stopped = deferred()
   readonly #totals = { sessionsStarted: 0, sessionsEnded: 0, sessionsLost: 0, workersStarted: 0, workersCrashed: 0 }
+  readonly #workerDrains = new Map<string, WorkerDrain>()
   #lastToken = 0
   #closing = 0
   /** When open connections are cut: the nearest deadline that a drain was given. */
@@ -132,6 +141,29 @@ class ActorPool implements Pool {
     }
   }
 
+  sessions(): SessionInfo[] {
+    return Array.from(this.#live.values(), (record) => toSessionInfo(record, this.#clock))
+  }
+
+  workers(): WorkerDetails[] {
+    const { children, context } = this.actor.getSnapshot()
+    return context.workers.flatMap((id) => {
+      const worker = children[context.slots[id] ?? '']
+      return worker ? [toWorkerDetails(worker.getSnapshot().context, this.#slots.get(id), this.#clock)] : []
+    })
+  }
+
+  async drainWorker(id: string, options?: DrainOptions): Promise<boolean> {
+    const { deadline } = validate(drainOptions, options)
+    const { context } = this.actor.getSnapshot()
+    if (this.#state() === 'stopped' || !context.workers.includes(id)) return false
+    const drain = this.#workerDrains.get(id) ?? this.#newWorkerDrain(id)
+    drain.cutAt = Math.min(drain.cutAt, this.#cutAt, this.#clock.now() + deadline)
+    this.#hurry(id, drain)
+    await drain.dead.promise
+    return true
+  }
+
   async drain(options?: DrainOptions): Promise<void> {
     const { deadline } = validate(drainOptions, options)
     this.#drain(deadline)
@@ -155,9 +187,24 @@ class ActorPool implements Pool {
 
   #drain(deadline: number): void {
     if (this.#state() === 'stopped') return
-    const now = this.#clock.now()
-    this.#cutAt = Math.min(this.#cutAt, now + deadline)
-    this.actor.send({ type: 'pool.drain', grace: Math.max(0, Math.ceil(this.#cutAt - now)) })
+    this.#cutAt = Math.min(this.#cutAt, this.#clock.now() + deadline)
+    this.actor.send({ type: 'pool.drain', grace: this.#timeUntil(this.#cutAt) })
+    // Each of them was given the pool's deadline just now.
+    for (const [id, drain] of this.#workerDrains) if (drain.cutAt < this.#cutAt) this.#hurry(id, drain)
+  }
+
+  #newWorkerDrain(id: string): WorkerDrain {
+    const drain = { cutAt: Number.POSITIVE_INFINITY, dead: deferred() }
+    this.#workerDrains.set(id, drain)
+    return drain
+  }
+
+  #hurry(workerId: string, { cutAt }: WorkerDrain): void {
+    this.actor.send({ type: 'worker.drain', workerId, grace: this.#timeUntil(cutAt) })
+  }
+
+  #timeUntil(moment: number): number {
+    return Math.max(0, Math.ceil(moment - this.#clock.now()))
   }
 
   async #wait(id: string, options?: AcquireOptions): Promise<Lease> {
@@ -210,6 +257,10 @@ class ActorPool implements Pool {
         break
       case 'worker.crashed':
         this.#totals.workersCrashed++
+        break
+      case 'worker.dead':
+        this.#workerDrains.get(fact.workerId)?.dead.resolve()
+        this.#workerDrains.delete(fact.workerId)
         break
       case 'pool.draining':
         this.#refuseUnrequested()
@@ -322,6 +373,8 @@ class ActorPool implements Pool {
   async #finish(fact: PoolFact): Promise<void> {
     await Promise.all([...this.#slots.values()].map((slot) => slot.exit))
     this.#sweeper.stop()
+    for (const { dead } of this.#workerDrains.values()) dead.resolve()
+    this.#workerDrains.clear()
     this.#emit(fact)
     this.#stopped.resolve()
   }
@@ -359,7 +412,12 @@ function rethrow(error: unknown): never {
   throw error
 }
 
-function deferred(): { promise: Promise<void>; resolve: () => void } {
+interface Deferred {
+  readonly promise: Promise<void>
+  readonly resolve: () => void
+}
+
+function deferred(): Deferred {
   let resolve!: () => void
   const promise = new Promise<void>((done) => {
     resolve = done

@@ -2,6 +2,7 @@ import type { ActorRefFrom } from 'xstate'
 import type { poolMachine } from '../machines/pool.ts'
 import type { PoolEvent, PoolEventType } from './events.ts'
 import type { Lease } from './lease.ts'
+import type { SessionInfo, WorkerDetails } from './listing.ts'
 
 /** A pool of workers, one per session. Made by {@link createPool}. */
 export interface Pool extends AsyncDisposable {
@@ -32,6 +33,18 @@ export interface Pool extends AsyncDisposable {
   end(id: string): Promise<boolean>
   /** What the pool holds now. Synchronous, and made from counters. */
   stats(): PoolStats
+  /** Every live session, oldest first. A snapshot that is made when it is asked for. */
+  sessions(): SessionInfo[]
+  /** Every worker that is not dead, in the order of their making. A snapshot that is made when it is asked for. */
+  workers(): WorkerDetails[]
+  /**
+   * Takes one worker out of service: its session is ended, open connections get until the deadline, then the worker is
+   * stopped. Another one is started for it where `size` or a waiting session demands it.
+   *
+   * @returns whether there was such a worker, once it is dead.
+   * @throws `INVALID_OPTION`
+   */
+  drainWorker(id: string, options?: DrainOptions): Promise<boolean>
   /**
    * Stops taking new sessions, lets sessions with open connections finish, ends all others, then stops every worker.
    * Waiting calls are refused with `POOL_DRAINING`. Settles like `close()`.

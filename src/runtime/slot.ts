@@ -5,6 +5,8 @@ import type { WorkerInfo } from './lease.ts'
 /** What the actors of one worker share: its instance, from the launch until nothing of it is left. */
 export class Slot {
   readonly workerId: string
+  /** When the launch began, by the pool's clock. */
+  readonly startedAt: number
   /** The instance. Stays pending for ever when it could not be launched: then only {@link exit} settles. */
   readonly launched: Promise<WorkerInstance>
   /** Resolves once nothing of the worker is left, or it could not be launched. Never rejects. */
@@ -15,11 +17,17 @@ export class Slot {
   readonly #unwanted = new AbortController()
   #instance: WorkerInstance | undefined
 
-  constructor(backend: WorkerBackend, workerId: string) {
+  constructor(backend: WorkerBackend, workerId: string, now: number) {
     this.workerId = workerId
+    this.startedAt = now
     const launch = this.#launch(backend)
     this.launched = launch.catch(() => new Promise<never>(() => {}))
     this.exit = launch.then(exitOf, launchFailure)
+  }
+
+  /** The instance, once it is there. */
+  get instance(): WorkerInstance | undefined {
+    return this.#instance
   }
 
   /** What callers see of the worker. Only for a worker that was launched. */

@@ -16,7 +16,7 @@ export function provideWorker(settings: PoolSettings, slots: Slots, clock: Clock
     actors: {
       process: fromCallback<ProcessCommand, ProcessInput>(({ input, receive, sendBack }) => {
         const send = (fact: ProcessFact) => sendBack(fact)
-        const slot = new Slot(settings.backend, input.workerId)
+        const slot = new Slot(settings.backend, input.workerId, clock.now())
         slots.set(input.workerId, slot)
         void slot.launched.then(({ pid, address }) => send({ type: 'process.started', pid, address }))
         void slot.exit.then((exit) => {

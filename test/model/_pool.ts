@@ -32,7 +32,7 @@ const eventsUpTo =
   (snapshot: AnyMachineSnapshot): AnyEventObject[] => {
     const context = snapshot.context as PoolContext
     if (context.made > limit) return []
-    const { counts, pendingAdds, workers } = context
+    const { counts, pendingAdds, workers, idle } = context
     const statuses = Object.entries({ ...counts, spawning: pendingAdds }).filter(([, count]) => count > 0)
     const told = statuses.flatMap(([from]) => (reports[from] ?? []).flatMap((type) => reportsOf(context, type, from)))
     const anyWorker = workers.slice(0, 1).flatMap((workerId) => [
@@ -46,6 +46,11 @@ const eventsUpTo =
       { type: 'session.acquire', sessionId: 'blue', token: 2 },
       { type: 'session.cancel', token: 1 },
       { type: 'pool.drain', grace: 5 },
+      ...[idle.at(0), workers.find((id) => !idle.includes(id)), 'w99'].map((workerId) => ({
+        type: 'worker.drain',
+        workerId,
+        grace: 5,
+      })),
       ...told,
       ...anyWorker,
       ...ownEvents(snapshot).map((type) => ({ type })),

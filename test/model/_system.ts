@@ -53,6 +53,7 @@ export function stimuliOf({ pool, workers }: System, madeLimit: number): Stimulu
     { type: 'session.acquire', sessionId: `s${last + 1}`, token: last + 1 },
     ...(last > 0 ? [{ type: 'session.cancel', token: last }] : []),
     { type: 'pool.drain' },
+    ...distinct(workers).map(([workerId]) => ({ type: 'worker.drain', workerId })),
     { type: 'xstate.after.shrinkAfter.pool.running.capacity.surplus' },
     { type: 'xstate.after.cooldown.pool.running.breaker.open' },
   ]

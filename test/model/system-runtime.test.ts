@@ -13,10 +13,10 @@ import type { Stimulus, System } from './_system.ts'
 
 /** Transitions that no stimulus of these paths causes, and why; the pure walks take them. */
 const unreachable: Readonly<Record<string, string>> = {
-  'pool on worker.leaseRefused → itself (6)': 'the runtime tells of an exit in a turn of its own, never during a lease',
+  'pool on worker.leaseRefused → itself (7)': 'the runtime tells of an exit in a turn of its own, never during a lease',
   'draining on worker.leaseRefused → itself (2)': 'as above',
   'draining on worker.ready → itself (3)': 'a drain stops every worker in the same turn',
-  'pool on worker.resetting → itself (7)': 'these workers are reused as they are',
+  'pool on worker.resetting → itself (8)': 'these workers are reused as they are',
 }
 
 interface Exploration {
@@ -60,7 +60,7 @@ function explore({ policy, isOf = () => true }: Exploration): Stimulus[][] {
   const options = {
     events: (system: System) => stimuliOf(system, policy.size.max).filter(isOf),
     serializeState: systemKey,
-    serializeEvent: ({ to, event }: Stimulus) => `${to} ${event.type} ${event['token'] ?? ''}`,
+    serializeEvent: ({ to, event }: Stimulus) => `${to} ${event.type} ${event['token'] ?? event['workerId'] ?? ''}`,
     limit: 100_000,
   }
   const map = getAdjacencyMap(logic as never, options as never)

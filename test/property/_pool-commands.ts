@@ -152,6 +152,10 @@ const react = fc
       }),
   )
 
+const drainWorker = fc
+  .tuple(index, fc.constantFrom(0, 300, 5_000))
+  .map(([at, deadline]) => new Act(`drain worker ${at} ${deadline}`, (world) => world.drainWorker(at, deadline)))
+
 const drain = fc
   .constantFrom(0, 300, 5_000)
   .map((deadline) => new Act(`drain ${deadline}`, (world) => void world.pool.drain({ deadline })))
@@ -178,6 +182,7 @@ export const commands = [
   probe,
   behave,
   reset,
+  drainWorker,
   react,
   react,
   react,

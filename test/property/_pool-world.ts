@@ -68,6 +68,8 @@ export class PoolWorld {
   #lastToken = 0
   /** Tokens of sessions that were started in this turn. */
   readonly #turn: number[] = []
+  /** Workers that are being taken out of service. */
+  readonly #draining = new Set<string>()
   /** Ids whose next session waits for the present one to end: others may be served meanwhile. */
   readonly #late = new Set<string>()
 
@@ -108,6 +110,19 @@ export class PoolWorld {
       },
       () => void call.settlements++,
     )
+  }
+
+  /** Takes one of the workers out of service; it must be dead when that resolves. */
+  drainWorker(at: number, deadline: number): void {
+    const workers = this.pool.workers()
+    const id = workers[at % Math.max(1, workers.length)]?.id
+    if (id === undefined) return
+    this.#draining.add(id)
+    void this.pool.drainWorker(id, { deadline }).then((wasThere) => {
+      if (!wasThere) this.#fail(`${id} was there and could not be drained`)
+      this.#draining.delete(id)
+      if (this.pool.workers().some((worker) => worker.id === id)) this.#fail(`${id} is drained and there`)
+    })
   }
 
   /** The reset of that process did not succeed. */
@@ -163,6 +178,7 @@ export class PoolWorld {
     }
     const open = this.held.filter(({ session }) => !this.#ended.has(session.token)).length
     if (stats.leases !== open) this.#fail(`${stats.leases} leases in stats, ${open} held`)
+    this.#checkListings()
     // Nobody waits while a worker is free.
     if (stats.state === 'running' && workers.healthy > 0 && this.#queued() > 0)
       this.#fail('6: waits beside idle workers')
@@ -215,6 +231,31 @@ export class PoolWorld {
 
   toString(): string {
     return JSON.stringify(this.setting)
+  }
+
+  /** What is listed is what is counted. */
+  #checkListings(): void {
+    const { workers, sessions, leases } = this.pool.stats()
+    const { total, ...states } = workers
+    const listed = this.pool.workers()
+    if (listed.length !== total) this.#fail(`${listed.length} workers listed, ${total} counted`)
+    for (const [state, count] of Object.entries(states)) {
+      const found = listed.filter((worker) => worker.state === state).length
+      if (found !== count) this.#fail(`${found} workers listed as ${state}, ${count} counted`)
+    }
+    for (const id of this.#draining)
+      if (!listed.some((worker) => worker.id === id)) this.#fail(`${id} is dead, and its drain waits`)
+    const live = this.pool.sessions()
+    for (const [state, count] of Object.entries(sessions)) {
+      const found = live.filter((session) => session.state === state).length
+      if (found !== count) this.#fail(`${found} sessions listed as ${state}, ${count} counted`)
+    }
+    if (live.reduce((sum, session) => sum + session.leases, 0) !== leases) this.#fail('leases listed and counted')
+    for (const { id, token, workerId } of live) {
+      if (listed.find((worker) => worker.id === workerId)?.sessionId !== id)
+        this.#fail(`1: ${id} is not listed on ${workerId}`)
+      if (this.#live.get(id)?.token !== token) this.#fail(`${id} (${token}) is listed and was not told`)
+    }
   }
 
   #queued(): number {
