@@ -41,18 +41,23 @@ function events(snapshot: AnyMachineSnapshot): AnyEventObject[] {
   ]
 }
 
-const explorations: Exploration[] = (['never', 'reset', 'dirty'] as const).map((reuse) => ({
-  input: { id: 'w1', policy: { ...workerPolicy, reuse } },
-  events,
-  stateKey: ({ context }) => [
-    context.attempt,
-    context.restarts,
-    context.process !== null,
-    context.lease,
-    (context.failure as Failure | null)?.code,
-    context.sessions > 0,
-  ],
-}))
+const stateKey: Exploration['stateKey'] = ({ context }) => [
+  context.attempt,
+  context.restarts,
+  context.process !== null,
+  context.lease,
+  (context.failure as Failure | null)?.code,
+  context.sessions > 0,
+]
+
+/** What follows a session is all that the ways of reuse differ in: no need to start over in each of them. */
+const onceStarted = { ...workerPolicy, startAttempts: 1, restartLimit: 0 }
+
+const explorations: Exploration[] = [
+  { ...workerPolicy, reuse: 'never' as const },
+  { ...onceStarted, reuse: 'reset' as const },
+  { ...onceStarted, reuse: 'dirty' as const },
+].map((policy) => ({ input: { id: 'w1', policy }, events, stateKey }))
 
 /** Walks that together take every transition of the worker chart. */
 export const workerWalks: Walk[] = findWalks(inertWorker, explorations)
