@@ -1,6 +1,6 @@
 /**
  * Makes a clone ready to run: `node scripts/prepare.js build` installs and builds what is missing or out of date, and
- * is silent and quick when nothing is. Runs before `npm start` and `npm test`, when nothing may be installed yet, so
+ * is silent and quick when nothing is. `install FOLDER` does so for a folder with a lock file of its own. Runs before `npm start` and `npm test`, when nothing may be installed yet, so
  * it uses Node's built-ins only.
  */
 import { spawnSync } from 'node:child_process'
@@ -30,20 +30,22 @@ const STAMP = 'build/.stamp'
 class Failure extends Error {}
 
 try {
-  main(process.argv[2])
+  main(process.argv[2], process.argv[3])
 } catch (error) {
   if (!(error instanceof Failure)) throw error
   console.error(`corral: ${error.message}`)
   process.exitCode = 1
 }
 
-/** @param {string | undefined} step */
-function main(step) {
-  if (step !== 'install' && step !== 'build') throw new Failure('usage: node scripts/prepare.js install|build')
+/** @param {string | undefined} step @param {string} [folder] */
+function main(step, folder = '') {
+  if (step !== 'install' && (step !== 'build' || folder !== '')) {
+    throw new Failure('usage: node scripts/prepare.js build | install [FOLDER]')
+  }
   checkNodeVersion()
-  if (isInstalled() && (step === 'install' || isBuilt())) return
+  if (isInstalled(folder) && (step === 'install' || isBuilt())) return
   withLock(() => {
-    if (!isInstalled()) install()
+    if (!isInstalled(folder)) install(folder)
     if (step === 'build' && !isBuilt()) build()
   })
 }
@@ -62,11 +64,14 @@ function checkNodeVersion() {
 /**
  * Compares what is wanted with what npm wrote down after its last install. An interrupted install writes nothing, and
  * packages for other platforms are optional.
+ *
+ * @param {string} folder
  */
-function isInstalled() {
-  if (!existsSync(at('node_modules/.package-lock.json'))) return false
-  const wanted = readJson('package-lock.json').packages
-  const installed = readJson('node_modules/.package-lock.json').packages
+function isInstalled(folder) {
+  const record = join(folder, 'node_modules/.package-lock.json')
+  if (!existsSync(at(record))) return false
+  const wanted = readJson(join(folder, 'package-lock.json')).packages
+  const installed = readJson(record).packages
   for (const [path, { version, optional }] of Object.entries(wanted)) {
     if (path === '') continue
     if (installed[path] === undefined ? !optional : installed[path].version !== version) return false
@@ -74,10 +79,11 @@ function isInstalled() {
   return true
 }
 
-function install() {
-  say('installing dependencies')
+/** @param {string} folder */
+function install(folder) {
+  say(folder === '' ? 'installing dependencies' : `installing dependencies of ${folder}`)
   // With NODE_ENV=production npm would leave out the compiler.
-  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci failed')
+  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci failed', folder)
 }
 
 function isBuilt() {
@@ -163,10 +169,10 @@ function isAlive(lock) {
   }
 }
 
-/** @param {string} command @param {string[]} args @param {string} failure */
-function run(command, args, failure) {
+/** @param {string} command @param {string[]} args @param {string} failure @param {string} [folder] */
+function run(command, args, failure, folder = '') {
   const shell = process.platform === 'win32' && command === 'npm'
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', shell })
+  const { status, error } = spawnSync(command, args, { cwd: at(folder), stdio: 'inherit', shell })
   if (error) throw new Failure(`${failure}: ${error.message}`)
   if (status !== 0) throw new Failure(failure)
 }

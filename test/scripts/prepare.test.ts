@@ -83,6 +83,17 @@ describe('preparing a clone', () => {
     })
   })
 
+  test('installs what a folder with a lock file of its own wants', async () => {
+    write('bench/package-lock.json', lock({ peer: '1.0.0' }))
+    expect(await prepare('install', 'bench')).toEqual({
+      code: 0,
+      output: 'corral: installing dependencies of bench …\n',
+    })
+    expect(await prepare('install', 'bench')).toEqual({ code: 0, output: '' })
+    expect(existsSync(at('bench/node_modules/.package-lock.json'))).toBe(true)
+    expect(existsSync(at('node_modules'))).toBe(false)
+  })
+
   test('does the work once when two start at the same time', async () => {
     const both = await Promise.all([prepare(), prepare()])
     expect(both.map(({ code }) => code)).toEqual([0, 0])
@@ -99,9 +110,10 @@ describe('preparing a clone', () => {
   })
 })
 
-async function prepare(): Promise<{ code: number; output: string }> {
+async function prepare(...args: string[]): Promise<{ code: number; output: string }> {
   const env = { ...process.env, PATH: at('bin') + delimiter + process.env['PATH'] }
-  const child = spawn(process.execPath, [at('scripts/prepare.js'), 'build'], { cwd: tmpdir(), env })
+  const step = args.length === 0 ? ['build'] : args
+  const child = spawn(process.execPath, [at('scripts/prepare.js'), ...step], { cwd: tmpdir(), env })
   let output = ''
   child.stdout.on('data', (chunk) => (output += String(chunk)))
   child.stderr.on('data', (chunk) => (output += String(chunk)))
