@@ -1,4 +1,4 @@
-import { assign, enqueueActions, setup } from 'xstate'
+import { assertEvent, assign, enqueueActions, setup } from 'xstate'
 import type { SessionCommand, SessionEndReason, SessionFact, SessionKey } from './events.ts'
 
 export interface SessionInput extends SessionKey {
@@ -32,10 +32,14 @@ export const sessionMachine = setup({
     tags: {} as 'open',
   },
   actions: {
-    recordEnd: assign(({ context, event }) =>
-      event.type === 'session.end' ? { reason: event.reason, grace: event.grace ?? context.grace } : {},
-    ),
-    recordHurry: assign(({ event }) => (event.type === 'session.end' ? { hurry: event.grace ?? 0 } : {})),
+    recordEnd: assign(({ context, event }) => {
+      assertEvent(event, 'session.end')
+      return { reason: event.reason, grace: event.grace ?? context.grace }
+    }),
+    recordHurry: assign(({ event }) => {
+      assertEvent(event, 'session.end')
+      return { hurry: event.grace ?? 0 }
+    }),
     reportClosing: enqueueActions(({ context, enqueue, self }) => {
       const { sessionId, token, reason } = context
       const fact: SessionFact = { type: 'session.closing', sessionId, token, reason: reason ?? 'released' }
@@ -44,8 +48,14 @@ export const sessionMachine = setup({
     }),
   },
   guards: {
-    endsNow: ({ context, event }) => event.type === 'session.end' && (event.grace ?? context.grace) === 0,
-    hurries: ({ event }) => event.type === 'session.end' && event.grace !== undefined,
+    endsNow: ({ context, event }) => {
+      assertEvent(event, 'session.end')
+      return (event.grace ?? context.grace) === 0
+    },
+    hurries: ({ event }) => {
+      assertEvent(event, 'session.end')
+      return event.grace !== undefined
+    },
   },
   delays: {
     grace: ({ context }) => context.grace,

@@ -1,4 +1,5 @@
 import {
+  assertEvent,
   assign,
   emit,
   enqueueActions,
@@ -115,16 +116,16 @@ export const workerMachine = setup({
   },
   actions: {
     recordStart: assign(({ event }) => {
-      if (event.type !== 'process.started') return {}
+      assertEvent(event, 'process.started')
       return { process: { pid: event.pid, address: event.address } }
     }),
     recordExit: assign(({ context, event }) => {
-      if (event.type !== 'process.exited') return {}
+      assertEvent(event, 'process.exited')
       const { exitCode, signal } = event
       return { exit: { exitCode, signal }, failure: context.failure && withExit(context.failure, event) }
     }),
     recordFailedExit: assign(({ event }, params: { code: FailureCode }) => {
-      if (event.type !== 'process.exited') return {}
+      assertEvent(event, 'process.exited')
       const { exitCode, signal } = event
       return { exit: { exitCode, signal }, failure: exitFailure(params.code, event) }
     }),
@@ -150,12 +151,12 @@ export const workerMachine = setup({
       exit: null,
     })),
     bindSession: assign(({ context, event }) => {
-      if (event.type !== 'worker.lease') return {}
+      assertEvent(event, 'worker.lease')
       return { lease: { sessionId: event.sessionId, token: event.token }, sessions: context.sessions + 1 }
     }),
-    endSession: enqueueActions(({ context, enqueue, event }) => {
-      const grace = event.type === 'worker.stop' ? event.grace : undefined
-      if (context.lease) enqueue.sendTo('session', { type: 'session.end', reason: 'drained', grace })
+    endSession: enqueueActions(({ enqueue, event }) => {
+      assertEvent(event, 'worker.stop')
+      enqueue.sendTo('session', { type: 'session.end', reason: 'drained', grace: event.grace })
     }),
     /** The session's own end: it served its worker well, so the restart budget is whole again. */
     finishSession: enqueueActions(({ context, enqueue, event, self }) => {
@@ -173,12 +174,13 @@ export const workerMachine = setup({
       enqueue.assign({ lease: null })
     }),
     refuseLease: enqueueActions(({ context, enqueue, event, self }) => {
-      if (event.type !== 'worker.lease') return
+      assertEvent(event, 'worker.lease')
       const { sessionId, token } = event
       tell(enqueue, self, { type: 'worker.leaseRefused', workerId: context.id, sessionId, token })
     }),
     relayClosing: enqueueActions(({ context, enqueue, event, self }) => {
-      if (event.type === 'session.closing') tell(enqueue, self, { ...event, workerId: context.id })
+      assertEvent(event, 'session.closing')
+      tell(enqueue, self, { ...event, workerId: context.id })
     }),
     report: enqueueActions(({ context, enqueue, self }, params: { status: ReportedStatus }) => {
       tell(enqueue, self, statusFact(context, params.status))
