@@ -57,6 +57,20 @@ export function findWalks(machine: AnyStateMachine, explorations: readonly Explo
   return walks
 }
 
+/** The states of an exploration, by their key, from which no final state can be reached. */
+export function deadEnds(machine: AnyStateMachine, exploration: Exploration): string[] {
+  const before = new Map<string, Set<string>>()
+  const final = new Set<string>()
+  for (const { from, to, ends } of edges(machine, exploration)) {
+    before.set(to, (before.get(to) ?? new Set()).add(from))
+    if (ends) final.add(to)
+  }
+  // A Set visits what is added while it is walked.
+  const ending = new Set(final)
+  for (const key of ending) for (const earlier of before.get(key) ?? []) ending.add(earlier)
+  return [...before.keys()].filter((key) => !ending.has(key))
+}
+
 /** The walks for `test.each`, titled in whole: it cuts what it formats by itself. */
 export function byTitle(walks: readonly Walk[]): [title: string, walk: Walk][] {
   return walks.map((walk) => [walk.title, walk])
@@ -126,6 +140,11 @@ interface Visit {
 
 interface Edge {
   readonly events: readonly AnyEventObject[]
+  /** Keys of the states that the last event leads from and to. */
+  readonly from: string
+  readonly to: string
+  /** Whether the machine is done then. */
+  readonly ends: boolean
   readonly transitions: readonly string[]
 }
 
@@ -151,16 +170,17 @@ function edges(machine: AnyStateMachine, { input, events, stateKey }: Exploratio
     getPersistedSnapshot: (visit: Visit) => visit,
   }
   const map = getAdjacencyMap(logic as never, options as never)
-  const paths = new Map<string, AnyEventObject[]>([[options.serializeState(start), []]])
-  const found: Edge[] = [{ events: [], transitions: start.transitions }]
+  const first = options.serializeState(start)
+  const paths = new Map<string, AnyEventObject[]>([[first, []]])
+  const found: Edge[] = [{ events: [], from: first, to: first, ends: false, transitions: start.transitions }]
   // The map's keys keep the order of insertion, and a Map visits what is added while it is walked: breadth first.
-  for (const [key, path] of paths) {
-    const node = map[key as never] as { transitions: Record<string, Move> } | undefined
+  for (const [from, path] of paths) {
+    const node = map[from as never] as { transitions: Record<string, Move> } | undefined
     for (const { event, state } of Object.values(node?.transitions ?? {})) {
       const longer = [...path, event]
-      found.push({ events: longer, transitions: state.transitions })
-      const next = options.serializeState(state)
-      if (!paths.has(next)) paths.set(next, longer)
+      const to = options.serializeState(state)
+      found.push({ events: longer, from, to, ends: state.snapshot.status === 'done', transitions: state.transitions })
+      if (!paths.has(to)) paths.set(to, longer)
     }
   }
   return found

@@ -26,12 +26,12 @@ const reports: Readonly<Record<string, readonly string[]>> = {
   restarting: ['worker.restarting', 'worker.spawning', 'dead'],
 }
 
-/** What can happen to a pool that has made at most `limit` workers: their number is what makes its states infinite. */
+/** What can happen to a pool. Once it has made more than `limit` workers it is drained: their number has no bound. */
 const eventsUpTo =
   (limit: number) =>
   (snapshot: AnyMachineSnapshot): AnyEventObject[] => {
     const context = snapshot.context as PoolContext
-    if (context.made > limit) return []
+    if (context.made > limit && !snapshot.matches('draining')) return [{ type: 'pool.drain', grace: 5 }]
     const { counts, pendingAdds, workers, idle } = context
     const statuses = Object.entries({ ...counts, spawning: pendingAdds }).filter(([, count]) => count > 0)
     const told = statuses.flatMap(([from]) => (reports[from] ?? []).flatMap((type) => reportsOf(context, type, from)))
@@ -100,14 +100,14 @@ const stateKey: Exploration['stateKey'] = ({ context }) => [
 const idleInput = { policy: { ...poolPolicy, queueLimit: 3, size: { ...poolPolicy.size, min: 0, max: 3 } } }
 const idleEvents = new Set(['session.acquire', 'session.cancel', 'worker.ready', 'worker.leased'])
 
-const explorations: Exploration[] = [
-  { input: { policy: poolPolicy }, events: eventsUpTo(2), stateKey },
-  {
-    input: idleInput,
-    events: (snapshot) => eventsUpTo(3)(snapshot).filter(({ type }) => idleEvents.has(type) || type.includes('after')),
-    stateKey,
-  },
-]
+/** All that can happen to a pool of at most two workers. */
+export const poolExploration: Exploration = { input: { policy: poolPolicy }, events: eventsUpTo(2), stateKey }
+
+const idleExploration: Exploration = {
+  input: idleInput,
+  events: (snapshot) => eventsUpTo(3)(snapshot).filter(({ type }) => idleEvents.has(type) || type.includes('after')),
+  stateKey,
+}
 
 /** Walks that together take every transition of the pool chart. */
-export const poolWalks: Walk[] = findWalks(inertPool, explorations)
+export const poolWalks: Walk[] = findWalks(inertPool, [poolExploration, idleExploration])

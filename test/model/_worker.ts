@@ -53,11 +53,11 @@ const stateKey: Exploration['stateKey'] = ({ context }) => [
 /** What follows a session is all that the ways of reuse differ in: no need to start over in each of them. */
 const onceStarted = { ...workerPolicy, startAttempts: 1, restartLimit: 0 }
 
-const explorations: Exploration[] = [
+export const workerExplorations: Exploration[] = [
   { ...workerPolicy, reuse: 'never' as const },
   { ...onceStarted, reuse: 'reset' as const },
   { ...onceStarted, reuse: 'dirty' as const },
 ].map((policy) => ({ input: { id: 'w1', policy }, events, stateKey }))
 
 /** Walks that together take every transition of the worker chart. */
-export const workerWalks: Walk[] = findWalks(inertWorker, explorations)
+export const workerWalks: Walk[] = findWalks(inertWorker, workerExplorations)

@@ -1,8 +1,8 @@
 import { poolMachine, type PoolContext, type PoolFact, type PoolInput } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
-import { byTitle, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
+import { byTitle, deadEnds, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
 import { transcript } from './_transcript.ts'
-import { inertPool, poolWalks } from './_pool.ts'
+import { inertPool, poolExploration, poolWalks } from './_pool.ts'
 
 test('the walks take every transition of the pool chart', () => {
   expect([...new Set(poolWalks.flatMap(({ transitions }) => transitions))].toSorted()).toEqual(
@@ -18,6 +18,10 @@ test('the walks reach every state of the pool chart', () => {
       .map(({ id }) => id)
       .filter((id) => !reached.has(id)),
   ).toEqual([])
+})
+
+test('whatever has happened, the pool can still come to be stopped', () => {
+  expect(deadEnds(inertPool, poolExploration)).toEqual([])
 })
 
 describe('on the pure machine', () => {

@@ -2,29 +2,42 @@ import { sessionMachine, type SessionCommand } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
 import { createActor, type AnyEventObject } from 'xstate'
 import { VirtualClock } from '../support/virtual-clock.ts'
-import { byTitle, findWalks, ownEvents, replay, transitionsOf } from './_chart.ts'
+import { byTitle, deadEnds, findWalks, ownEvents, replay, statesOf, transitionsOf, type Exploration } from './_chart.ts'
 import { transcript } from './_transcript.ts'
 
 const input = { sessionId: 'red', token: 7, grace: 100 }
-const walks = findWalks(sessionMachine, [
-  {
-    input,
-    events: (snapshot) => [
-      { type: 'session.connected' },
-      { type: 'session.disconnected' },
-      { type: 'session.end', reason: 'released' },
-      { type: 'session.end', reason: 'drained', grace: 0 },
-      { type: 'session.end', reason: 'drained', grace: 50 },
-      ...ownEvents(snapshot).map((type) => ({ type })),
-    ],
-    stateKey: ({ context }) => context.reason,
-  },
-])
+const exploration: Exploration = {
+  input,
+  events: (snapshot) => [
+    { type: 'session.connected' },
+    { type: 'session.disconnected' },
+    { type: 'session.end', reason: 'released' },
+    { type: 'session.end', reason: 'drained', grace: 0 },
+    { type: 'session.end', reason: 'drained', grace: 50 },
+    ...ownEvents(snapshot).map((type) => ({ type })),
+  ],
+  stateKey: ({ context }) => context.reason,
+}
+const walks = findWalks(sessionMachine, [exploration])
 
 test('the walks take every transition of the session chart', () => {
   expect([...new Set(walks.flatMap(({ transitions }) => transitions))].toSorted()).toEqual(
     transitionsOf(sessionMachine).toSorted(),
   )
+})
+
+test('the walks reach every state of the session chart', () => {
+  const steps = walks.flatMap(({ events }) => replay(sessionMachine, input, events))
+  const reached = new Set(steps.flatMap(({ snapshot }) => snapshot._nodes.map(({ id }) => id)))
+  expect(
+    statesOf(sessionMachine)
+      .map(({ id }) => id)
+      .filter((id) => !reached.has(id)),
+  ).toEqual([])
+})
+
+test('whatever has happened, the session can still come to be ended', () => {
+  expect(deadEnds(sessionMachine, exploration)).toEqual([])
 })
 
 describe('on the pure machine', () => {

@@ -1,8 +1,8 @@
 import { workerMachine, type WorkerContext, type WorkerFact, type WorkerStatus } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
-import { byTitle, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
+import { byTitle, deadEnds, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
 import { transcript } from './_transcript.ts'
-import { inertWorker, workerPolicy, workerWalks } from './_worker.ts'
+import { inertWorker, workerExplorations, workerPolicy, workerWalks } from './_worker.ts'
 
 test('the walks take every transition of the worker chart', () => {
   expect([...new Set(workerWalks.flatMap(({ transitions }) => transitions))].toSorted()).toEqual(
@@ -20,6 +20,10 @@ test('the walks reach every state of the worker chart', () => {
       .map(({ id }) => id)
       .filter((id) => !reached.has(id)),
   ).toEqual(transient)
+})
+
+test('whatever has happened, the worker can still come to be dead', () => {
+  for (const exploration of workerExplorations) expect(deadEnds(inertWorker, exploration)).toEqual([])
 })
 
 describe('on the pure machine', () => {
