@@ -14,7 +14,7 @@ export interface Peer {
 const kPeer = Symbol('corral.peer')
 
 /** `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2), without user information (RFC 9110 §4.2.4). */
-const hostAndPort = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|[\w.~!$&'()*+,;=%-]+)(?::\d*)?$/
+const hostAndPort = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|(?:[\w.~!$&'()*+,;=-]|%[\dA-Fa-f]{2})+)(?::\d*)?$/
 
 /** @throws `REQUEST_INVALID` when `host` names no host: others would read it in ways of their own. */
 export function peerOf(socket: Socket & { [kPeer]?: Peer; encrypted?: boolean }, host: string | undefined): Peer {
