@@ -103,6 +103,11 @@ export class FakePool {
     return this.open
   }
 
+  touch(): void {
+    this.touched++
+    this.#changed()
+  }
+
   release(): void {
     this.released++
     this.#changed()
@@ -166,7 +171,7 @@ class FakeLease implements Lease {
   }
 
   touch(): void {
-    this.#pool.touched++
+    this.#pool.touch()
   }
 
   /** Stricter than the real one: the gateway releases exactly once. */

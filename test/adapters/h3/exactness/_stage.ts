@@ -13,7 +13,17 @@ export interface Stage extends Scene {
 }
 
 /** A gateway, a raw client connected to it, and a raw worker behind it that keeps every byte it gets. */
-export async function openStage(act: Act = echo, options: Partial<GatewayOptions> = {}): Promise<Stage> {
+export function openStage(act: Act = echo, options: Partial<GatewayOptions> = {}): Promise<Stage> {
+  return openRawStage(async (worker) => {
+    for (;;) await act(worker, await readRequest(worker))
+  }, options)
+}
+
+/** The same with a worker that reads its connections by hand, and may answer before it has read a request. */
+export async function openRawStage(
+  serve: (worker: RawConnection) => Promise<unknown>,
+  options: Partial<GatewayOptions> = {},
+): Promise<Stage> {
   const got: string[] = []
   const worker = rawWorker(async (connection) => {
     let index: number | undefined
@@ -21,7 +31,7 @@ export async function openStage(act: Act = echo, options: Partial<GatewayOptions
       index ??= got.push('') - 1
       got[index] += chunk.toString('latin1')
     })
-    for (;;) await act(connection, await readRequest(connection))
+    await serve(connection)
   })
   const scene = await openScene(worker, options)
   return { ...scene, got, client: await dial(scene.port) }

@@ -61,7 +61,7 @@ describe('a response of no certain length: 502', () => {
     ['no coding', ['Transfer-Encoding:']],
     ['the coding that means none', ['Transfer-Encoding: identity']],
   ])('%s', async (_name, fields) => {
-    await expectBadGateway([`${ok.trimEnd()}`, ...fields, '', 'ok'].join('\r\n'), 'ends')
+    await expectBadGateway([ok.trimEnd(), ...fields, '', 'ok'].join('\r\n'), 'ends')
   })
 })
 
