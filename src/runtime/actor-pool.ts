@@ -35,6 +35,7 @@ const acquireOptions = z.strictObject({
   id: z.string(SESSION_ID).min(1, SESSION_ID),
   timeout: duration,
   signal: abortSignal.optional(),
+  tenant: z.string().min(1).optional(),
 })
 const drainOptions = z.strictObject({ deadline: duration.default(30_000) }).default({ deadline: 30_000 })
 const closeOptions = z.strictObject({ force: z.boolean().default(false) }).default({ force: false })

@@ -70,6 +70,8 @@ export interface AcquireOptions {
   readonly signal?: AbortSignal | undefined
   /** Longest wait for a worker, in milliseconds; `0` only takes one that is free now. @default `queue.timeout` */
   readonly timeout?: number | undefined
+  /** The party on whose behalf the session is opened, if it is not live. @default none */
+  readonly tenant?: string | undefined
 }
 
 export interface DrainOptions {

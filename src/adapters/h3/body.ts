@@ -14,8 +14,8 @@ export class RequestBody extends Readable {
   received = 0
 
   /**
-   * @param onFlow told whenever the worker begins or ends to hold the client back, and when the body ends. A client that is held back
-   * is not read, and its leaving not heard of.
+   * @param onFlow told whenever the worker begins or ends to hold the client back, and when the body ends. A client that is
+   * held back is not read, and its leaving not heard of.
    */
   constructor(req: IncomingMessage, onFlow: (flow: BodyFlow) => void) {
     super()

@@ -9,8 +9,9 @@ interface ClientWatchOptions {
 }
 
 /**
- * Bounds how long a client keeps an exchange waiting, by the timer of its connection, which any byte that moves sets back. Made only
- * for the exchanges that wait at all: those with a body that comes in pieces, or more response than fits in the buffers.
+ * Bounds how long a client keeps an exchange waiting, by the timer of its connection, which any byte that moves sets back.
+ * Made only for the exchanges that wait at all: those with a body that comes in pieces, or more response than fits in the
+ * buffers.
  */
 export class ClientWatch {
   readonly #res: ServerResponse

@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
 import { hangUp } from './tunnel.ts'
 
 const kState = Symbol('corral.connection')
@@ -19,8 +20,8 @@ interface State {
 
 /**
  * The connections of one server, so that closing it neither waits for idle ones nor cuts busy ones. Node's own
- * `closeIdleConnections`, which `server.close` calls, cuts responses whose last bytes wait for a slow client, and neither it nor
- * `closeAllConnections` knows upgraded connections.
+ * `closeIdleConnections`, which `server.close` calls, cuts responses whose last bytes wait for a slow client, and neither
+ * it nor `closeAllConnections` knows upgraded connections.
  */
 export class Connections {
   readonly #all = new Set<Connection>()
@@ -29,12 +30,21 @@ export class Connections {
   #cut: NodeJS.Timeout | undefined
   #onEmpty: (() => void)[] = []
 
-  constructor(server: Server) {
+  /** Those of TLS that are still about to become secure, by the client's address and port. */
+  readonly #shaking = new Map<string, Socket>()
+
+  /** @param handshakeTimeout longest time that a handshake of TLS may take, in milliseconds; `0`: no limit. */
+  constructor(server: Server, handshakeTimeout: number) {
     const release = (socket: Connection) => this.#release(socket)
     this.#onIdle = function onIdle() {
       release(this.req.socket)
     }
-    server.on('connection', (socket: Socket) => this.#add(socket))
+    if (server instanceof TlsServer) {
+      server.prependListener('connection', (socket: Socket) => this.#shake(socket, handshakeTimeout))
+      server.prependListener('secureConnection', (socket: Socket) => this.#secure(socket))
+    } else {
+      server.on('connection', (socket: Socket) => this.#add(socket))
+    }
   }
 
   /** Counts a response as open until it is over. */
@@ -73,6 +83,7 @@ export class Connections {
    */
   async close(grace: number): Promise<void> {
     this.#closing = true
+    for (const socket of this.#shaking.values()) socket.destroy()
     for (const socket of this.#all) {
       const last = socket[kState]?.last
       if (last?.headersSent === false) last.shouldKeepAlive = false
@@ -85,6 +96,24 @@ export class Connections {
       this.#onEmpty.push(resolve)
     })
     clearTimeout(this.#cut)
+  }
+
+  #shake(socket: Socket, timeout: number): void {
+    const key = peerOf(socket)
+    this.#shaking.set(key, socket)
+    socket.setTimeout(timeout, () => socket.destroy())
+    socket.once('close', () => {
+      if (this.#shaking.get(key) === socket) this.#shaking.delete(key)
+    })
+    if (this.#closing) socket.destroy()
+  }
+
+  /** From here on the secure connection stands for the one beneath it. */
+  #secure(socket: Socket): void {
+    const key = peerOf(socket)
+    this.#shaking.get(key)?.setTimeout(0)
+    this.#shaking.delete(key)
+    this.#add(socket)
   }
 
   #add(socket: Connection): void {
@@ -132,6 +161,10 @@ export class Connections {
   #destroyAll(): void {
     for (const socket of this.#all) if (!hangUp(socket)) socket.destroy()
   }
+}
+
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`
 }
 
 const keepAliveDelay = 60_000

@@ -1,12 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
 import { Heartbeat } from './heartbeat.ts'
+import { Identifier } from './identity/identify.ts'
 import { callOut, observationOf } from './observe.ts'
 import type { GatewayFailure, Refusal } from './problem.ts'
 import { toRefusal } from './problem.ts'
 import type { Settings } from './settings.ts'
-import type { SessionRequest } from './session-id.ts'
-import { createSessionIdReader } from './session-id.ts'
 import { Upstreams } from './upstream.ts'
 
 /** What every request and every upgrade of one gateway shares. */
@@ -16,7 +15,7 @@ export interface Core {
   readonly upstreams: Upstreams
   readonly underway: Underway
   readonly heartbeat: Heartbeat
-  readSession(req: IncomingMessage, target: string): SessionRequest | Promise<SessionRequest>
+  readonly identifier: Identifier
   /** Tells `onError` of a failure, with the cause that the client is not shown, and returns what the client is shown. */
   report(req: IncomingMessage, error: unknown, about: About): Refusal
 }
@@ -42,7 +41,7 @@ export function createCore(pool: Pool, settings: Settings): Core {
     upstreams: new Upstreams(settings.upstream, settings.client.requestsPerSession),
     heartbeat: new Heartbeat(settings.pingInterval),
     underway: { requests: 0, webSockets: 0 },
-    readSession: createSessionIdReader(settings.sessionId, settings.idPattern),
+    identifier: new Identifier(settings),
     report(req, error, { sessionId, cut }) {
       const refusal = toRefusal(error)
       if (cut) observationOf(req)?.cutFor(refusal)

@@ -1,12 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Core } from './core.ts'
+import type { BasedTarget } from './forward.ts'
+import { Forward } from './forward.ts'
 import { forward } from './http.ts'
 import { http2Request } from './http2.ts'
+import type { Identity } from './identity/identify.ts'
 import { observe } from './observe.ts'
 import { inTurn, isPipelined } from './pipeline.ts'
 import { Refusal } from './problem.ts'
 import { refuse } from './response.ts'
-import type { SessionRequest } from './session-id.ts'
 import { parseTarget, stripBase } from './target.ts'
 import { stalled } from './upstream.ts'
 import type { UpgradeClient } from './websocket.ts'
@@ -36,13 +38,13 @@ export function handle(
       return
     }
     const target = readTarget(core, req, base)
-    const session = core.readSession(req, target.path)
-    const start = (found: SessionRequest) => {
-      // The client may have left while an asynchronous source was asked.
-      if (!res.destroyed) forward(core, req, res, { ...locate(found, target), mustContinue })
+    const identity = core.identifier.identify(req, target.path)
+    const start = (found: Identity) => {
+      // The client may have left while somebody was asked.
+      if (!res.destroyed) forward(core, req, res, new Forward(found, target, mustContinue))
     }
-    if (session instanceof Promise) session.then(start).catch((error: unknown) => refuse(core, req, res, error))
-    else start(session)
+    if (identity instanceof Promise) identity.then(start).catch((error: unknown) => refuse(core, req, res, error))
+    else start(identity)
   } catch (error) {
     refuse(core, req, res, error)
   }
@@ -55,17 +57,13 @@ export async function handleUpgrade(core: Core, client: UpgradeClient, base: str
   try {
     assertHandshake(client.req)
     const target = readTarget(core, client.req, base)
-    const found = await core.readSession(client.req, target.path)
-    await forwardUpgrade(core, client, { ...locate(found, target), mustContinue: false })
+    const identity = await core.identifier.identify(client.req, target.path)
+    // The answer to a handshake has no place for an id that must be known before anything else is sent.
+    if (identity.adoption?.step === 'adopt') throw new Refusal('SESSION_ID_MISSING')
+    await forwardUpgrade(core, client, new Forward(identity, target, false))
   } catch (error) {
     client.refuse(core, error)
   }
-}
-
-interface BasedTarget {
-  readonly path: string
-  readonly base: string
-  readonly authority: string | undefined
 }
 
 function readTarget(core: Core, req: IncomingMessage, base: string | undefined): BasedTarget {
@@ -76,15 +74,6 @@ function readTarget(core: Core, req: IncomingMessage, base: string | undefined):
   const stripped = stripBase(target.path, base)
   if (stripped === undefined) throw new Refusal('REQUEST_INVALID')
   return { ...stripped, authority: target.authority ?? http2Request(req)?.authority }
-}
-
-function locate(session: SessionRequest, target: BasedTarget) {
-  return {
-    sessionId: session.id,
-    target: session.target,
-    prefix: target.base + session.prefix,
-    authority: target.authority,
-  }
 }
 
 /** RFC 9110 §9.3.7: `OPTIONS *` asks the server as a whole whether it is there, and names no session. */

@@ -2,8 +2,9 @@
 const opcodes = { close: 0x8, ping: 0x9, pong: 0xa } as const
 
 /**
- * Follows one direction of a WebSocket from frame to frame (RFC 6455 §5.2), looking at heads alone: for whoever wants to put a
- * control frame of its own in, which is allowed between any two frames, those of one message included (§5.4), and nowhere else.
+ * Follows one direction of a WebSocket from frame to frame (RFC 6455 §5.2), looking at heads alone: for whoever wants to
+ * put a control frame of its own in, which is allowed between any two frames, those of one message included (§5.4), and
+ * nowhere else.
  */
 export class FrameScanner {
   /** Whether the direction has been closed by a close frame: nothing may follow it (§5.5.1). */

@@ -11,6 +11,9 @@ export interface HeaderPolicy {
   readonly via: string | false
 }
 
+/** Fields, by their names in lower case, to send in place of the client's; `undefined` only drops those. */
+export type Replacements = Readonly<Record<string, string | undefined>>
+
 /** What the headers of one forwarded request depend on besides its own. */
 export interface HeaderContext {
   /** Host and port of an absolute-form target. */
@@ -55,7 +58,7 @@ const requestFields: ReadonlyMap<string, number> = new Map([
  * spelling, without those of the client's connection, and with `Host`, `X-Forwarded-*` and `Forwarded` by the policy. To be
  * completed by {@link nameWorker} once there is a worker: what is wrong with a request shows before one is spent on it.
  *
- * @param replaced fields, by their names in lower case, to send in place of the client's.
+ * @param replaced what to send in place of the client's fields.
  * @throws `REQUEST_INVALID` when there is more than one `Host` or one that names no host (RFC 9112 §3.2), a length beyond
  * counting, or a transfer coding in HTTP/1.0 (§6.1); `HTTP_VERSION_UNSUPPORTED`, `HEADERS_TOO_LARGE`,
  * `TRANSFER_CODING_UNSUPPORTED`.
@@ -64,7 +67,7 @@ export function requestHeaders(
   req: IncomingMessage,
   policy: HeaderPolicy,
   context: HeaderContext,
-  replaced?: Readonly<Record<string, string>>,
+  replaced?: Replacements,
 ): string[] {
   const raw = req.rawHeaders
   if (!isSupported(req)) throw new Refusal('HTTP_VERSION_UNSUPPORTED')
@@ -101,7 +104,10 @@ export function requestHeaders(
       addTrusted(trusted, headers, name, value)
     }
   }
-  if (replaced !== undefined) for (const name in replaced) headers.push(name, replaced[name] as string)
+  for (const name in replaced) {
+    const value = replaced[name]
+    if (value !== undefined) headers.push(name, value)
+  }
   if (cookies?.length) headers.push('Cookie', cookies.join('; '))
   clientHost = context.authority ?? clientHost
   if (policy.host === 'keep' && clientHost) headers[1] = clientHost

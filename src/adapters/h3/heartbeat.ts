@@ -1,6 +1,8 @@
 import type { Tunnel } from './tunnel.ts'
 
-/** Asks the clients of silent WebSockets whether they are still there: one timer for all of them, none when there are none. */
+/**
+ * Asks the clients of silent WebSockets whether they are still there: one timer for all of them, none when there are none.
+ */
 export class Heartbeat {
   readonly #tunnels = new Set<Tunnel>()
   readonly #interval: number

@@ -7,26 +7,16 @@ import { RequestBody, bufferedBody, discard, hasBody } from './body.ts'
 import type { Core } from './core.ts'
 import { resetStream } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
+import type { Forward } from './forward.ts'
+import type { Adoption } from './identity/identify.ts'
 import type { Observation } from './observe.ts'
-import { observationOf } from './observe.ts'
+import { observationOf, replacements } from './observe.ts'
+import { Refusal } from './problem.ts'
 import { addTrailers, refuse, relayInformation, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Lane, Upstream } from './upstream.ts'
 import { clientStalled } from './upstream.ts'
 import { judge } from './verdict.ts'
-
-/** What is to be forwarded: the request of a session, its target taken apart. */
-export interface Forward {
-  readonly sessionId: string
-  /** The target that the worker sees. */
-  readonly target: string
-  /** What was cut off the target. */
-  readonly prefix: string
-  /** Host and port of an absolute-form target. */
-  readonly authority: string | undefined
-  /** Whether the client waits for a `100 Continue` that is ours to send. */
-  readonly mustContinue: boolean
-}
 
 type Phase =
   /** Waits for a lease. */
@@ -84,6 +74,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   #retried = false
   #listensToDrain = false
   #wrote = false
+  /** Whether the session ends with this request: its worker has not named it yet, or the client said goodbye. */
+  #endsSession = false
 
   constructor(core: Core, req: IncomingMessage, res: ServerResponse, request: Forward) {
     this.#core = core
@@ -91,20 +83,21 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#res = res
     this.#request = request
     this.#seen = observationOf(req)
-    if (this.#seen !== undefined) this.#seen.sessionId = request.sessionId
+    this.#seen?.identified(request)
   }
 
   async run(): Promise<void> {
     const { pool, upstreams, settings } = this.#core
     const { sessionId } = this.#request
     try {
-      this.#headers = requestHeaders(this.#req, settings, this.#request, this.#seen?.trace?.headers)
-      const lease = pool.tryAcquire(sessionId) ?? (await this.#wait(sessionId))
+      this.#headers = requestHeaders(this.#req, settings, this.#request, replacements(settings, this.#seen))
+      const lease = pool.tryAcquire(sessionId) ?? (await this.#wait())
       if (this.#is('closed')) {
         lease.release()
         return
       }
       this.#lease = lease
+      this.#endsSession = this.#request.adoption?.step === 'adopt'
       this.#seen?.leased(lease)
       // A small body comes in one piece with the head, and has been parsed by the next microtask.
       if (hasBody(this.#req)) await Promise.resolve()
@@ -120,9 +113,10 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   /** A lease that the client's leaving gives up waiting for. */
-  async #wait(sessionId: string): Promise<Lease> {
+  async #wait(): Promise<Lease> {
+    const { pool, settings } = this.#core
     this.#waiting = new AbortController()
-    const lease = await this.#core.pool.acquire(sessionId, { signal: this.#waiting.signal })
+    const lease = await this.#request.wait(pool, this.#req, settings.proxies, this.#waiting.signal)
     this.#waiting = undefined
     return lease
   }
@@ -139,6 +133,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#body?.destroy()
     this.#upstream?.leave()
     this.#lease?.release()
+    if (this.#endsSession) void this.#core.pool.end(this.#request.sessionId)
   }
 
   drained(): void {
@@ -169,6 +164,9 @@ class Exchange implements Dispatcher.DispatchHandler {
     const head = responseHead(raw, status, chunked, (location) =>
       rewriteLocation(location, (this.#upstream as Upstream).host, this.#request.prefix),
     )
+    const { adoption, issued } = this.#request
+    if (adoption !== undefined) this.#adopt(adoption, status, head.headers)
+    if (issued !== undefined) head.headers.push(...issued)
     this.#resume = resume
     this.#length = head.length
     this.#closeDelimited = hasContent && head.closeDelimited
@@ -233,6 +231,25 @@ class Exchange implements Dispatcher.DispatchHandler {
       { path: this.#request.target, method: method as Dispatcher.HttpMethod, headers: this.#headers, body },
       this,
     )
+  }
+
+  /** @throws `UPSTREAM_FAILED` when the worker chose an id that it cannot have. */
+  #adopt(adoption: Adoption, status: number, headers: readonly string[]): void {
+    if (adoption.step !== 'adopt') {
+      // Of other refusals, such as 405, the session has to survive.
+      this.#endsSession = adoption.step === 'end' && (status < 400 || status === 404 || status === 410)
+      return
+    }
+    const at = headers.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === adoption.header)
+    // Without an id of the worker's the session was for this one request.
+    if (at === -1) return
+    const { session } = this.#lease as Lease
+    if (!adoption.take(headers[at + 1] as string, session)) {
+      throw new Refusal('UPSTREAM_FAILED', {
+        cause: new Error('The worker chose a session id that is malformed or taken'),
+      })
+    }
+    this.#endsSession = false
   }
 
   #buffered(): Buffer | undefined {

@@ -1,17 +1,19 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { Server as NetServer, createServer } from 'node:net'
+import { Server as NetServer } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
-import { listen as listhen } from 'listhen'
 import { Connections } from './connections.ts'
 import { maxCollected } from './headers.ts'
 import { malformedAnswer } from './malformed.ts'
+import { openServer } from './server.ts'
+import type { ListenSettings } from './settings.ts'
 import { readGrace } from './settings.ts'
 
 /** A listening gateway. */
 export interface GatewayListener extends AsyncDisposable {
-  /** Such as `http://127.0.0.1:8080`, without a slash at the end. */
+  /** Such as `http://127.0.0.1:8080`, or `https:` with TLS, without a slash at the end. */
   readonly url: string
   readonly port: number
   readonly server: Server
@@ -34,33 +36,10 @@ interface Handlers {
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
 }
 
-export async function listen(
-  handlers: Handlers,
-  { port, hostname }: { port: number; hostname: string },
-): Promise<GatewayListener> {
-  await assertFree(port, hostname)
-  const { server: listening } = await listhen(() => {}, {
-    port: port === 0 ? { port, random: true } : port,
-    hostname,
-    // A busy port is an error, not a reason to take another one.
-    isProd: true,
-    // Nothing is printed, opened or copied.
-    isTest: true,
-    showURL: false,
-    // Else it exits on a signal, before anyone could clean up.
-    autoClose: false,
-  })
-  const server = listening as Server
-  const bound = (server.address() as AddressInfo).port
-  if (port !== 0 && bound !== port) {
-    server.close()
-    throw portError('EADDRNOTAVAIL', `Port ${port} cannot be listened on: browsers refuse it, and so does listhen`)
-  }
-  const connections = new Connections(server)
-  // A head has Node's 60 s to arrive; an upload takes as long as the client and the worker need.
-  server.requestTimeout = 0
-  // listhen's bookkeeping for a close of its own goes with its listener; it would cost every request.
-  server.removeAllListeners('request')
+export async function listen(handlers: Handlers, settings: ListenSettings): Promise<GatewayListener> {
+  const server = await openServer(settings)
+  const { port } = server.address() as AddressInfo
+  const connections = new Connections(server, settings.headersTimeout)
   server.on('request', (req, res) => {
     connections.begin(req, res)
     handlers.handler(req, res)
@@ -89,9 +68,10 @@ export async function listen(
     await connections.close(grace)
     await stopped
   }
+  const { hostname, tls } = settings
   return {
-    url: `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${bound}`,
-    port: bound,
+    url: `${tls === false ? 'http' : 'https'}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`,
+    port,
     server,
     close,
     [Symbol.asyncDispose]: () => close(),
@@ -115,7 +95,7 @@ function ignoreUpgrade(server: Server, req: IncomingMessage, socket: Duplex, hea
     if (raw[i]?.toLowerCase() !== 'upgrade') text += `${raw[i]}: ${raw[i + 1]}\r\n`
   }
   socket.unshift(Buffer.concat([Buffer.from(`${text}\r\n`, 'latin1'), head]))
-  server.emit('connection', socket)
+  server.emit((socket as Partial<TLSSocket>).encrypted === true ? 'secureConnection' : 'connection', socket)
 }
 
 /** Accepts nothing more; resolves when the last connection is closed. */
@@ -124,30 +104,4 @@ async function stop(server: Server): Promise<void> {
   await promisify(NetServer.prototype.close.bind(server) as typeof server.close)()
   // Nothing is left of the server but a timer.
   server.close(() => {})
-}
-
-/** listhen tells that a port cannot be had, but not why; and what it cannot tell in advance, it throws at the process. */
-async function assertFree(port: number, hostname: string): Promise<void> {
-  const probe = createServer()
-  try {
-    await new Promise<void>((resolve, reject) => {
-      probe.once('error', reject)
-      probe.listen({ port, host: hostname, exclusive: true }, resolve)
-    })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw portError(code, `Cannot listen on ${hostname}:${port}: ${explain(code)}`, error)
-  }
-  await promisify(probe.close.bind(probe))()
-}
-
-function explain(code: string | undefined): string {
-  if (code === 'EADDRINUSE') return 'the port is in use'
-  if (code === 'EACCES') return 'ports below 1024 need privileges'
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return 'this machine has no such address'
-  return code ?? 'unknown error'
-}
-
-function portError(code: string | undefined, message: string, cause?: unknown): Error {
-  return Object.assign(new Error(message, { cause }), { code })
 }

@@ -1,13 +1,16 @@
 import type { IncomingMessage } from 'node:http'
 import type { Lease } from '../../index.ts'
+import type { Replacements } from './headers.ts'
+import { clientAddress } from './tenant.ts'
 import type { ProblemCode, Refusal } from './problem.ts'
 
 /** What {@link GatewayOptions.onRequest} is told about a request, or a WebSocket, that is over. */
 export interface RequestRecord {
   readonly kind: 'http' | 'websocket'
   /**
-   * `answered`: the worker's response was sent to its end, or the WebSocket was joined and closed by one of its ends. `refused`: the gateway
-   * answered, with `code`. `cut`: what had begun was broken off, because of `code`. `left`: the client was gone before the end.
+   * `answered`: the worker's response was sent to its end, or the WebSocket was joined and closed by one of its ends.
+   * `refused`: the gateway answered, with `code`. `cut`: what had begun was broken off, because of `code`. `left`: the
+   * client was gone before the end.
    */
   readonly outcome: 'answered' | 'refused' | 'cut' | 'left'
   /** The status that was sent; `undefined` when the client left before any. */
@@ -18,7 +21,9 @@ export interface RequestRecord {
   readonly target: string | undefined
   /** The pool's id of the session; `undefined` when the request was refused before it was known. */
   readonly sessionId: string | undefined
-  /** Address of the client's connection. */
+  /** On whose behalf it came; `undefined` where nobody is authorised, or when it was refused before that was known. */
+  readonly principal: string | undefined
+  /** The client's address; behind trusted proxies, the one that they saw. */
   readonly address: string | undefined
   /** The worker that the request was sent to; `undefined` when it never got one. */
   readonly workerId: string | undefined
@@ -46,6 +51,8 @@ export interface RequestTrace {
 
 /** Who is told about requests; made only where somebody is. */
 export interface Observers {
+  /** See {@link clientAddress}. */
+  readonly proxies: number
   readonly onRequest: ((record: RequestRecord) => void) | undefined
   readonly trace: ((req: IncomingMessage) => RequestTrace | undefined) | undefined
 }
@@ -53,7 +60,6 @@ export interface Observers {
 /** One request that somebody wants to hear of, from its head to its end. */
 export class Observation {
   readonly trace: RequestTrace | undefined
-  sessionId: string | undefined
   status: number | undefined
   bytesIn = 0
   bytesOut = 0
@@ -63,6 +69,8 @@ export class Observation {
   readonly #address: string | undefined
   readonly #startedAt = Date.now()
   readonly #start = performance.now()
+  #sessionId: string | undefined
+  #principal: string | undefined
   #workerId: string | undefined
   #wait: number | undefined
   #code: ProblemCode | undefined
@@ -76,8 +84,13 @@ export class Observation {
     this.#req = req
     this.#observers = observers
     // The socket forgets it once it is closed.
-    this.#address = req.socket.remoteAddress
+    this.#address = clientAddress(req, observers.proxies)
     this.trace = callOut(() => observers.trace?.(req))
+  }
+
+  identified({ sessionId, principal }: { readonly sessionId: string; readonly principal: string | undefined }): void {
+    this.#sessionId = sessionId
+    this.#principal = principal
   }
 
   leased(lease: Lease): void {
@@ -127,7 +140,8 @@ export class Observation {
       code: this.#code,
       method,
       target,
-      sessionId: this.sessionId,
+      sessionId: this.#sessionId,
+      principal: this.#principal,
       address: this.#address,
       workerId: this.#workerId,
       startedAt: this.#startedAt,
@@ -155,6 +169,15 @@ export function observe(kind: RequestRecord['kind'], req: Observed, observers: O
 
 export function observationOf(req: Observed): Observation | undefined {
   return req[kObservation]
+}
+
+/** The request's fields that do not go to the worker as they came. */
+export function replacements(
+  { consumed }: { readonly consumed: Replacements | undefined },
+  seen: Observation | undefined,
+): Replacements | undefined {
+  const traced = seen?.trace?.headers
+  return consumed === undefined || traced === undefined ? (consumed ?? traced) : { ...consumed, ...traced }
 }
 
 /** What an observer throws is an uncaught exception: the request is not to blame, and nobody is to miss it. */

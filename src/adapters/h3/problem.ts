@@ -7,6 +7,9 @@ export type ProblemCode =
   | Exclude<ErrorCode, 'INVALID_OPTION'>
   | 'SESSION_ID_MISSING'
   | 'SESSION_ID_INVALID'
+  | 'SESSION_ID_FORGED'
+  | 'SESSION_UNKNOWN'
+  | 'UNAUTHORIZED'
   | 'REQUEST_INVALID'
   | 'REQUEST_MALFORMED'
   | 'HEADERS_TOO_LARGE'
@@ -36,6 +39,14 @@ export interface Problem {
 export const problems: Readonly<Record<ProblemCode, Problem>> = {
   SESSION_ID_MISSING: { status: 400, close: 1008, retry: false, title: 'The request names no session' },
   SESSION_ID_INVALID: { status: 400, close: 1008, retry: false, title: 'The session id is malformed' },
+  SESSION_ID_FORGED: {
+    status: 401,
+    close: 1008,
+    retry: false,
+    title: 'The session id is not one that was issued here',
+  },
+  SESSION_UNKNOWN: { status: 404, close: 1008, retry: false, title: 'There is no such session' },
+  UNAUTHORIZED: { status: 401, close: 1008, retry: false, title: 'The request is not authorised' },
   REQUEST_INVALID: { status: 400, close: 1008, retry: false, title: 'The request cannot be forwarded' },
   REQUEST_MALFORMED: { status: 400, close: 1008, retry: false, title: 'The request is not HTTP' },
   HEADERS_TOO_LARGE: { status: 431, close: 1008, retry: false, title: 'The head of the request is too large' },
@@ -86,12 +97,15 @@ export interface GatewayFailure {
 export class Refusal extends Error {
   readonly code: ProblemCode
   readonly status: number
+  /** Header fields of the answer, names and values in turn. */
+  readonly headers: readonly string[]
 
-  constructor(code: ProblemCode, options?: ErrorOptions & { status?: number }) {
+  constructor(code: ProblemCode, options?: ErrorOptions & { status?: number; headers?: readonly string[] }) {
     super(problems[code].title, options)
     this.name = 'Refusal'
     this.code = code
     this.status = options?.status ?? problems[code].status
+    this.headers = options?.headers ?? []
   }
 }
 
@@ -108,15 +122,20 @@ export function toRefusal(error: unknown): Refusal {
 }
 
 /**
- * What a thrown value of a session id function is answered with. Authentication belongs there, so that an error with a
- * `status` from 400 to 499, such as h3's `HTTPError`, decides the status. Its message stays inside.
+ * What a thrown value of a session id function or an authoriser is answered with. An error with a `status` from 400 to 499,
+ * such as h3's `HTTPError`, decides the status. Its message stays inside.
  */
-export function toSessionIdRefusal(error: unknown): Refusal {
-  const status = (error as { status?: unknown } | null | undefined)?.status
-  if (typeof status === 'number' && Number.isInteger(status) && status >= 400 && status <= 499) {
-    return new Refusal('REQUEST_REFUSED', { cause: error, status })
-  }
-  return toRefusal(error)
+export function toHookRefusal(error: unknown): Refusal {
+  const { status, headers } = (error ?? {}) as { status?: unknown; headers?: unknown }
+  if (typeof status !== 'number' || !Number.isInteger(status) || status < 400 || status > 499) return toRefusal(error)
+  const given = headers instanceof Headers ? headers.get('www-authenticate') : null
+  // RFC 9110 §15.5.2: a 401 names at least one challenge.
+  const challenge = given ?? (status === 401 ? 'Bearer' : null)
+  return new Refusal('REQUEST_REFUSED', {
+    cause: error,
+    status,
+    headers: challenge === null ? [] : ['WWW-Authenticate', challenge],
+  })
 }
 
 /**
@@ -140,6 +159,7 @@ export function sendProblem(res: ServerResponse, refusal: Refusal, retryAfter: n
     String(Buffer.byteLength(body)),
     'Cache-Control',
     'no-store',
+    ...refusal.headers,
   ]
   // RFC 9110 §10.2.3: whole seconds.
   if (retry) headers.push('Retry-After', String(Math.ceil(retryAfter / 1000)))

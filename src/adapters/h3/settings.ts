@@ -1,19 +1,19 @@
 import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
-import { check, count, duration, isBoolean, isPort, object } from '../check.ts'
+import { check, count, duration, isPort, object } from '../check.ts'
+import type { IdentitySettings } from './identity/settings.ts'
+import { readIdentitySettings } from './identity/settings.ts'
 import type { RequestRecord, RequestTrace } from './observe.ts'
 import type { ClientLimits, GatewayOptions, ListenOptions, UpstreamTimeouts } from './options.ts'
 import type { GatewayFailure } from './problem.ts'
-import type { SessionIdSource } from './session-id.ts'
-import { defaultIdPattern } from './session-id.ts'
 
 /** The options with every default filled in. */
-export interface Settings {
-  readonly sessionId: readonly SessionIdSource[]
-  readonly idPattern: RegExp
+export interface Settings extends IdentitySettings {
   readonly base: string
   readonly host: 'rewrite' | 'keep'
   readonly trustForwarded: boolean
+  /** How many proxies in front are trusted to tell the client's address. */
+  readonly proxies: number
   readonly via: string | false
   readonly retryAfter: number
   readonly upstream: { readonly [K in keyof UpstreamTimeouts]-?: number }
@@ -29,6 +29,10 @@ export function readSettings(options: GatewayOptions): Settings {
   object('options', options, [
     'sessionId',
     'idPattern',
+    'issue',
+    'sign',
+    'authorize',
+    'adopt',
     'base',
     'host',
     'trustForwarded',
@@ -41,23 +45,24 @@ export function readSettings(options: GatewayOptions): Settings {
     'onRequest',
     'trace',
   ])
-  const { upstream = {}, client = {}, idPattern = defaultIdPattern, base = '', host = 'rewrite' } = options
-  const { trustForwarded = false, via = false } = options
+  const { upstream = {}, client = {}, host = 'rewrite', trustForwarded = false, via = false } = options
+  const base = normalizeBase(
+    check(
+      'base',
+      'a plain path such as "/tools"',
+      options.base === undefined ? '' : options.base,
+      (it) => typeof it === 'string' && plainPath.test(it),
+    ),
+  )
   object('upstream', upstream, ['connectTimeout', 'sendTimeout', 'headersTimeout', 'bodyTimeout'])
   object('client', client, ['bodyTimeout', 'sendTimeout', 'targetLength', 'requestsPerSession'])
-  const sources = Array.isArray(options.sessionId) ? options.sessionId : [options.sessionId]
-  check('sessionId', 'a function, or a non-empty array of them', options.sessionId, () => sources.length > 0)
-  for (const source of sources) {
-    check('sessionId', 'a function, or a non-empty array of them', source, (value) => typeof value === 'function')
-  }
+  check('trustForwarded', 'a boolean, or how many proxies there are', trustForwarded, isProxies)
   return {
-    sessionId: sources as readonly SessionIdSource[],
-    idPattern: check('idPattern', 'a RegExp', idPattern, (it) => it instanceof RegExp),
-    base: normalizeBase(
-      check('base', 'a plain path such as "/tools"', base, (it) => typeof it === 'string' && plainPath.test(it)),
-    ),
+    ...readIdentitySettings(options, base),
+    base,
     host: check('host', '"rewrite" or "keep"', host, (it) => it === 'rewrite' || it === 'keep'),
-    trustForwarded: check('trustForwarded', 'a boolean', trustForwarded, isBoolean),
+    trustForwarded: trustForwarded !== false,
+    proxies: Number(trustForwarded),
     via: check(
       'via',
       'false, or a name of letters, digits and punctuation',
@@ -86,14 +91,24 @@ export function readSettings(options: GatewayOptions): Settings {
 
 /** @throws `INVALID_OPTION` unless `pool` can do what the gateway asks of a pool. */
 export function assertPool(pool: Pool): void {
-  const { acquire, tryAcquire } = (pool ?? {}) as Partial<Pool>
-  const valid = typeof acquire === 'function' && typeof tryAcquire === 'function'
-  check('pool', 'what createPool resolves to', pool, () => valid)
+  const { acquire, tryAcquire, end } = (pool ?? {}) as Partial<Pool>
+  const isPool = [acquire, tryAcquire, end].every((method) => typeof method === 'function')
+  check('pool', 'what createPool resolves to', pool, () => isPool)
+}
+
+/** {@link ListenOptions} with every default filled in. */
+export interface ListenSettings {
+  readonly port: number
+  readonly hostname: string
+  readonly tls: boolean | { readonly cert: string; readonly key: string; readonly passphrase?: string }
+  readonly headersTimeout: number
+  readonly headersSize: number
+  readonly keepAliveTimeout: number
 }
 
 /** @throws `INVALID_OPTION` */
-export function readListenOptions(options: ListenOptions): { port: number; hostname: string } {
-  object('options', options, ['port', 'hostname'])
+export function readListenOptions(options: ListenOptions): ListenSettings {
+  object('options', options, ['port', 'hostname', 'tls', 'headersTimeout', 'headersSize', 'keepAliveTimeout'])
   const { port = 8080, hostname = '127.0.0.1' } = options
   return {
     port: check('port', 'an integer from 0 to 65535', port, isPort),
@@ -104,7 +119,24 @@ export function readListenOptions(options: ListenOptions): { port: number; hostn
       hostname,
       (it) => typeof it === 'string' && /^(?!-)[\d.:A-Za-z-]{1,63}(?<!-)$/.test(it),
     ),
+    tls: readTls(options.tls ?? false),
+    headersTimeout: duration('headersTimeout', options.headersTimeout, 15_000),
+    headersSize: count('headersSize', options.headersSize, 16_384),
+    keepAliveTimeout: duration('keepAliveTimeout', options.keepAliveTimeout, 5_000),
   }
+}
+
+function readTls(tls: NonNullable<ListenOptions['tls']>): ListenSettings['tls'] {
+  if (typeof tls === 'boolean') return tls
+  object('tls', tls, ['cert', 'key', 'passphrase'])
+  const { cert, key, passphrase } = tls
+  const isText = (value: unknown) => typeof value === 'string' && value !== ''
+  // Neither a key nor its passphrase belongs into a message.
+  const secret = (name: string, value: unknown) => check(name, 'PEM, or the path of a file', isText(value), Boolean)
+  secret('tls.cert', cert)
+  secret('tls.key', key)
+  check('tls.passphrase', 'text', passphrase === undefined || isText(passphrase), Boolean)
+  return { cert, key, ...(passphrase !== undefined && { passphrase }) }
 }
 
 /** @throws `INVALID_OPTION` */
@@ -118,6 +150,10 @@ const token = /^[\w!#$%&'*+.^`|~:/-]+$/
 
 function normalizeBase(base: string): string {
   return base.endsWith('/') ? base.slice(0, -1) : base
+}
+
+function isProxies(value: unknown): boolean {
+  return typeof value === 'boolean' || (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 32)
 }
 
 function isHook(value: unknown): boolean {

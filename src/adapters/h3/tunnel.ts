@@ -20,9 +20,9 @@ const kTunnel = Symbol('corral.tunnel')
 type ClientSocket = Socket & { [kTunnel]?: Tunnel }
 
 /**
- * Two connections joined byte for byte, once the upgrade is through, so that sub-protocols, extensions, pings and close codes are
- * what the two ends make of them; a side that does not read holds the other one back. The heads of frames are looked at only so
- * that the gateway can say goodbye, with a close frame, where it has to cut the tunnel itself.
+ * Two connections joined byte for byte, once the upgrade is through, so that sub-protocols, extensions, pings and close
+ * codes are what the two ends make of them; a side that does not read holds the other one back. The heads of frames are
+ * looked at only so that the gateway can say goodbye, with a close frame, where it has to cut the tunnel itself.
  */
 export class Tunnel implements Severable {
   readonly #client: ClientSocket
@@ -133,8 +133,8 @@ export class Tunnel implements Severable {
   }
 
   /**
-   * A worker that goes without a close frame may be dying, which the pool is about to tell: then the client is to hear that. Else
-   * it sees what it would see without a gateway.
+   * A worker that goes without a close frame may be dying, which the pool is about to tell: then the client is to hear
+   * that. Else it sees what it would see without a gateway.
    */
   #afterNotice(finish: () => void): void {
     if (this.#phase === 'severed') return

@@ -174,7 +174,9 @@ export function stalled(): Refusal {
   })
 }
 
-/** What ends an exchange or a tunnel whose client takes no more of what the worker sends, or sends no more of what it began. */
+/**
+ * What ends an exchange or a tunnel whose client takes no more of what the worker sends, or sends no more of what it began.
+ */
 export function clientStalled(): Refusal {
   return new Refusal('CLIENT_TIMEOUT')
 }

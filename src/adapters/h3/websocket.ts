@@ -5,9 +5,10 @@ import { errors } from 'undici'
 import type { Lease } from '../../index.ts'
 import type { Core } from './core.ts'
 import { nameWorker, requestHeaders, responseHead } from './headers.ts'
-import type { Forward } from './http.ts'
+import type { Forward } from './forward.ts'
+import type { Field } from './identity/issue.ts'
 import type { Observation } from './observe.ts'
-import { observationOf } from './observe.ts'
+import { observationOf, replacements } from './observe.ts'
 import { Refusal, sendProblem } from './problem.ts'
 import { isReasonPhrase, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
@@ -28,7 +29,10 @@ export function forwardUpgrade(core: Core, client: UpgradeClient, forward: Forwa
 /** Base64 of 16 bytes (RFC 6455 §4.1), once: Node joins several with commas. */
 const handshakeKey = /^[\d+/A-Za-z]{21}[AQgw]==$/
 
-/** @throws `UPGRADE_INVALID` unless the request is a WebSocket handshake (RFC 6455 §4.2.1); the rest is the worker's business. */
+/**
+ * @throws `UPGRADE_INVALID` unless the request is a WebSocket handshake (RFC 6455 §4.2.1); the rest is the worker's
+ * business.
+ */
 export function assertHandshake(req: IncomingMessage): void {
   const { headers } = req
   if (
@@ -66,7 +70,8 @@ export class UpgradeClient {
     this.#earlyBytes = head.length
     // Node has taken its own listener off: from here on a reset would be an uncaught exception.
     socket.on('error', () => {})
-    // A client that leaves is only heard of while its connection is read, so early frames are read into memory, up to a bound.
+    // A client that leaves is only heard of while its connection is read, so early frames are read into memory, up to a
+    // bound.
     socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
     socket.on('timeout', this.#onEnd)
@@ -165,7 +170,7 @@ class Upgrade {
     this.#client = client
     this.#request = forward
     this.#seen = observationOf(client.req)
-    if (this.#seen !== undefined) this.#seen.sessionId = forward.sessionId
+    this.#seen?.identified(forward)
   }
 
   async run(): Promise<void> {
@@ -174,8 +179,11 @@ class Upgrade {
     this.#client.onGone = () => this.#closed()
     try {
       const { pool, upstreams, settings } = this.#core
-      const headers = requestHeaders(this.#client.req, settings, this.#request, this.#seen?.trace?.headers)
-      const lease = await pool.acquire(this.#request.sessionId, { signal: this.#waiting.signal })
+      const headers = requestHeaders(this.#client.req, settings, this.#request, replacements(settings, this.#seen))
+      const { signal } = this.#waiting
+      const lease =
+        pool.tryAcquire(this.#request.sessionId) ??
+        (await this.#request.wait(pool, this.#client.req, settings.proxies, signal))
       if (this.#is('closed')) {
         lease.release()
         return
@@ -267,7 +275,7 @@ class Upgrade {
     const upstream = this.#upstream as Upstream
     const early = { client: this.#client.takeEarly(), worker: head }
     socket.cork()
-    socket.write(statusAndFields(answer), 'latin1')
+    socket.write(headOf(answer, this.#request.issued), 'latin1')
     if (this.#seen !== undefined) {
       this.#seen.status = 101
       this.#joinedAt = { read: socket.bytesRead - lengthOf(early.client), written: socket.bytesWritten }
@@ -310,6 +318,8 @@ class Upgrade {
     this.#phase = 'answered'
     const res = this.#client.respond()
     const cut = () => res.destroy()
+    const { issued } = this.#request
+    if (issued !== undefined) head.headers.push(...issued)
     writeHead(req, res, status, reason, head.headers)
     if (this.#seen !== undefined) this.#observeRefusal(res, answer, this.#seen)
     answer.on('error', cut)
@@ -359,13 +369,17 @@ function lengthOf(chunks: readonly Buffer[]): number {
   return chunks.reduce((sum, { length }) => sum + length, 0)
 }
 
-/** The head of the worker's answer, exactly, but for framing, which a 101 must not have (RFC 9110 §8.6, RFC 9112 §6.1). */
-function statusAndFields(answer: IncomingMessage): string {
+/**
+ * The head of the worker's answer, exactly, but for framing, which a 101 must not have (RFC 9110 §8.6, RFC 9112 §6.1), and
+ * with a field of the gateway's own.
+ */
+function headOf(answer: IncomingMessage, issued: Field | undefined): string {
   const { statusMessage: reason = '' } = answer
   let head = `HTTP/1.1 101 ${isReasonPhrase(reason) ? reason : 'Switching Protocols'}\r\n`
   const raw = answer.rawHeaders
   for (let i = 0; i < raw.length; i += 2) {
     if (!/^(?:content-length|transfer-encoding)$/i.test(raw[i] as string)) head += `${raw[i]}: ${raw[i + 1]}\r\n`
   }
+  if (issued !== undefined) head += `${issued[0]}: ${issued[1]}\r\n`
   return `${head}\r\n`
 }

@@ -12,6 +12,10 @@ export class FakePool {
   /** Acquire calls that were aborted while they waited. */
   aborted = 0
   readonly acquired: string[] = []
+  /** On whose behalf sessions were asked for, in order. */
+  readonly tenants: (string | undefined)[] = []
+  /** The sessions that were ended, by the gateway or the test. */
+  readonly ended: string[] = []
   /** Address of the worker. */
   address: WorkerAddress
   /** Rejects every acquire. */
@@ -27,7 +31,7 @@ export class FakePool {
     this.address = address
   }
 
-  /** What `createGateway` takes. It uses nothing but `acquire` and `tryAcquire`. */
+  /** What `createGateway` takes. It uses nothing but `acquire`, `tryAcquire` and `end`. */
   get asPool(): Pool {
     return this as unknown as Pool
   }
@@ -36,8 +40,9 @@ export class FakePool {
     return this.granted - this.released
   }
 
-  async acquire(id: string, { signal }: AcquireOptions = {}): Promise<Lease> {
+  async acquire(id: string, { signal, tenant }: AcquireOptions = {}): Promise<Lease> {
     this.acquired.push(id)
+    this.tenants.push(tenant)
     this.#changed()
     if (this.refusal !== undefined) throw this.refusal
     if (this.#held) await this.#wait(signal)
@@ -85,6 +90,7 @@ export class FakePool {
   }
 
   end(id: string): void {
+    this.ended.push(id)
     this.#end(id, new SessionEndedError(id, 'released'))
   }
 

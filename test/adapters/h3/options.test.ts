@@ -14,7 +14,7 @@ describe('createGateway', () => {
     ['idPattern', { sessionId, idPattern: 'x' }, 'expected a RegExp, got "x"'],
     ['base', { sessionId, base: 'x' }, 'expected a plain path such as "/tools", got "x"'],
     ['host', { sessionId, host: 'drop' }, 'expected "rewrite" or "keep", got "drop"'],
-    ['trustForwarded', { sessionId, trustForwarded: 1 }, 'expected a boolean, got 1'],
+    ['trustForwarded', { sessionId, trustForwarded: 0 }, 'expected a boolean, or how many proxies there are, got 0'],
     ['via', { sessionId, via: 'a b' }, 'got "a b"'],
     ['via', { sessionId, via: true }, 'got true'],
     ['retryAfter', { sessionId, retryAfter: -1 }, 'expected a whole number of milliseconds, 0 or more, got -1'],

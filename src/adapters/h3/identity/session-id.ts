@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import { InvalidOptionError } from '../../index.ts'
-import { Refusal, toSessionIdRefusal } from './problem.ts'
-import { decode, pathEnd } from './target.ts'
+import { InvalidOptionError } from '../../../index.ts'
+import { decode, pathEnd } from '../target.ts'
 
 /**
  * Finds the session id of a request. Returns the id; a {@link SessionIdMatch} when the worker shall see another target;
@@ -13,7 +12,16 @@ import { decode, pathEnd } from './target.ts'
  * @param req the raw request. Its body must be left alone.
  * @param target the raw request target, path and query, without the base that the gateway is mounted under.
  */
-export type SessionIdSource = (req: IncomingMessage, target: string) => SessionIdResult | Promise<SessionIdResult>
+export interface SessionIdSource {
+  (req: IncomingMessage, target: string): SessionIdResult | Promise<SessionIdResult>
+  /** How a client can be told an id in a way that this source finds it again. @default none */
+  readonly carrier?: IdCarrier | undefined
+}
+
+export interface IdCarrier {
+  readonly kind: 'cookie' | 'header'
+  readonly name: string
+}
 
 export type SessionIdResult = SessionIdMatch | string | undefined | null
 
@@ -34,7 +42,7 @@ const malformed = ''
 /** The id is the value of the header `name`. Sent twice with different values it is malformed. */
 export function fromHeader(name: string): SessionIdSource {
   const lower = token('fromHeader(name)', name).toLowerCase()
-  return (req) => {
+  const read = (req: IncomingMessage) => {
     const raw = req.rawHeaders
     let found: string | undefined
     for (let i = 0; i < raw.length; i += 2) {
@@ -45,12 +53,16 @@ export function fromHeader(name: string): SessionIdSource {
     }
     return found
   }
+  return Object.assign(read, { carrier: { kind: 'header', name } as const })
 }
 
-/** The id is the value of the cookie `name`, taken literally (no percent-decoding). Sent twice with different values it is malformed. */
+/**
+ * The id is the value of the cookie `name`, taken literally (no percent-decoding). Sent twice with different values it is
+ * malformed.
+ */
 export function fromCookie(name: string): SessionIdSource {
   token('fromCookie(name)', name)
-  return (req) => {
+  const read = (req: IncomingMessage) => {
     const { cookie } = req.headers
     if (cookie === undefined) return undefined
     let found: string | undefined
@@ -63,6 +75,7 @@ export function fromCookie(name: string): SessionIdSource {
     }
     return found
   }
+  return Object.assign(read, { carrier: { kind: 'cookie', name } as const })
 }
 
 /**
@@ -115,64 +128,17 @@ export function fromPath(prefix = '/s'): SessionIdSource {
   }
 }
 
-/** What the sources say about one request. */
-export interface SessionRequest {
-  readonly id: string
-  readonly target: string
-  readonly prefix: string
-}
-
-/** Asks the sources in order. The promise of an asynchronous source is only made when there is one. */
-export function createSessionIdReader(sources: readonly SessionIdSource[], pattern: RegExp) {
-  // A global or sticky pattern would carry state from one request to the next.
-  const idPattern = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ''))
-
-  function read(req: IncomingMessage, target: string): SessionRequest | Promise<SessionRequest> {
-    let found: SessionIdResult | Promise<SessionIdResult>
-    try {
-      found = ask(req, target, 0)
-    } catch (error) {
-      throw toSessionIdRefusal(error)
-    }
-    return found instanceof Promise ? settle(found, target) : check(found, target)
-  }
-
-  function ask(req: IncomingMessage, target: string, from: number): SessionIdResult | Promise<SessionIdResult> {
-    for (let i = from; i < sources.length; i++) {
-      const found = (sources[i] as SessionIdSource)(req, target)
-      if (found instanceof Promise) return found.then((later) => later ?? ask(req, target, i + 1))
-      if (found !== undefined && found !== null) return found
-    }
-    return undefined
-  }
-
-  async function settle(found: Promise<SessionIdResult>, target: string): Promise<SessionRequest> {
-    let result: SessionIdResult
-    try {
-      result = await found
-    } catch (error) {
-      throw toSessionIdRefusal(error)
-    }
-    return check(result, target)
-  }
-
-  function check(found: SessionIdResult, target: string): SessionRequest {
-    if (found === undefined || found === null) throw new Refusal('SESSION_ID_MISSING')
-    const match = typeof found === 'string' ? { id: found } : found
-    if (typeof match.id !== 'string' || !idPattern.test(match.id)) throw new Refusal('SESSION_ID_INVALID')
-    return { id: match.id, target: match.target ?? target, prefix: match.prefix ?? '' }
-  }
-
-  return read
-}
-
 /** A cookie value may be wrapped in double quotes, which are not part of it (RFC 6265 §4.1.1). */
 function unquote(value: string): string {
   return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value
 }
 
+export function isFieldName(name: unknown): name is string {
+  return typeof name === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(name)
+}
+
 /** Names of headers and cookies are tokens (RFC 9110 §5.6.2); for query parameters that is no loss. */
 function token(option: string, name: unknown): string {
-  if (typeof name === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(name)) return name
+  if (isFieldName(name)) return name
   throw new InvalidOptionError(option, 'a name of letters, digits and punctuation', JSON.stringify(name) ?? typeof name)
 }

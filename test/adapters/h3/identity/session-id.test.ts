@@ -2,7 +2,7 @@ import { HTTPError } from 'h3'
 import { describe, expect, test } from 'vitest'
 import { fromCookie, fromHeader, fromPath, fromQuery } from 'corral/h3'
 import type { GatewayOptions } from 'corral/h3'
-import { dial, openScene } from './_scene.ts'
+import { dial, openScene } from '../_scene.ts'
 
 /** What the worker saw, as `id target`, or the code that the gateway answered with. */
 async function outcome(options: Partial<GatewayOptions>, target: string, ...lines: string[]): Promise<string> {

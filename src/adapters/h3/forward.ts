@@ -1,0 +1,56 @@
+import type { IncomingMessage } from 'node:http'
+import type { Lease, Pool } from '../../index.ts'
+import type { Field } from './identity/issue.ts'
+import type { Adoption, Identity } from './identity/identify.ts'
+import { Refusal } from './problem.ts'
+import { clientAddress, tenantOf } from './tenant.ts'
+
+/** A request target that lies under the gateway's base. */
+export interface BasedTarget {
+  readonly path: string
+  readonly base: string
+  /** Host and port of an absolute-form target. */
+  readonly authority: string | undefined
+}
+
+/** What is to be forwarded: the request of a session, its target taken apart. */
+export class Forward {
+  readonly sessionId: string
+  readonly principal: string | undefined
+  /** The target that the worker sees. */
+  readonly target: string
+  /** What was cut off the target. */
+  readonly prefix: string
+  readonly authority: string | undefined
+  /** A field of the response that tells the client its new id. */
+  readonly issued: Field | undefined
+  readonly adoption: Adoption | undefined
+  /** Whether the client waits for a `100 Continue` that is ours to send. */
+  readonly mustContinue: boolean
+
+  constructor(identity: Identity, { base, authority }: BasedTarget, mustContinue: boolean) {
+    this.sessionId = identity.sessionId
+    this.principal = identity.principal
+    this.target = identity.target
+    this.prefix = base + identity.prefix
+    this.authority = authority
+    this.issued = identity.issued
+    this.adoption = identity.adoption
+    this.mustContinue = mustContinue
+  }
+
+  /**
+   * A lease on the request's session, after waiting for a worker if need be.
+   *
+   * @throws `SESSION_UNKNOWN` when the session had to be live, and whatever the pool refuses with.
+   */
+  async wait(pool: Pool, req: IncomingMessage, proxies: number, signal: AbortSignal): Promise<Lease> {
+    if (this.adoption !== undefined && this.adoption.step !== 'adopt') {
+      const lease = pool.tryAcquire(this.sessionId)
+      if (lease === undefined) throw new Refusal('SESSION_UNKNOWN')
+      return lease
+    }
+    const tenant = tenantOf(this.principal, clientAddress(req, proxies))
+    return pool.acquire(this.sessionId, { signal, tenant })
+  }
+}

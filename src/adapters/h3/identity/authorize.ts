@@ -1,0 +1,140 @@
+import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { BlockList, isIPv4, isIPv6 } from 'node:net'
+import { InvalidOptionError } from '../../../index.ts'
+import { isFieldName } from './session-id.ts'
+
+/**
+ * Decides on whose behalf a request comes. Returns the principal, such as a user's name; or nothing, which is answered with
+ * 401. A thrown error with a `status` from 400 to 499 (such as h3's `HTTPError`) is answered with that status; any other
+ * error with 500. May be asynchronous.
+ *
+ * Every principal has sessions of its own: the same id from two principals is two sessions.
+ *
+ * @param req the raw request. Its body must be left alone.
+ * @param target the raw request target, path and query, without the base that the gateway is mounted under.
+ */
+export interface Authorizer {
+  (req: IncomingMessage, target: string): Principal | Promise<Principal>
+  /** Request header fields, in lower case, that are meant for the gateway alone: workers do not get them. @default none */
+  readonly consumes?: readonly string[] | undefined
+  /** What `WWW-Authenticate` says with 401 (RFC 9110 §11.6.1). @default 'Bearer' */
+  readonly challenge?: string | undefined
+}
+
+export type Principal = string | undefined | null
+
+/** Longest name of a principal: it becomes part of session ids, in logs and in lists. */
+export const maxPrincipal = 256
+
+export interface BearerOptions {
+  /** Whether workers get the token too. @default false */
+  readonly forward?: boolean | undefined
+}
+
+/**
+ * Authorises by `Authorization: Bearer …` (RFC 6750 §2.1).
+ *
+ * @param tokens what each token is worth: an object or a map from token to principal, or a function that looks one up.
+ * Tokens of objects and maps are kept and compared as hashes, so that the time tells nothing of them.
+ * @throws `INVALID_OPTION`
+ */
+export function bearerToken(
+  tokens: Readonly<Record<string, string>> | ReadonlyMap<string, string> | TokenLookup,
+  { forward = false }: BearerOptions = {},
+): Authorizer {
+  const lookUp = typeof tokens === 'function' ? tokens : hashedTokens(tokens)
+  const authorize = (req: IncomingMessage) => {
+    const token = /^Bearer +([\w~+/.-]+=*) *$/i.exec(req.headers.authorization ?? '')?.[1]
+    return token === undefined ? undefined : lookUp(token)
+  }
+  return Object.assign(authorize, { consumes: forward ? [] : ['authorization'], challenge: 'Bearer' })
+}
+
+export type TokenLookup = (token: string) => Principal | Promise<Principal>
+
+function hashedTokens(tokens: Readonly<Record<string, string>> | ReadonlyMap<string, string>): TokenLookup {
+  const entries = tokens instanceof Map ? [...(tokens as ReadonlyMap<string, string>)] : Object.entries(tokens ?? {})
+  if (entries.length === 0) throw new InvalidOptionError('bearerToken(tokens)', 'at least one token', 'none')
+  for (const [token, principal] of entries) {
+    if (!isPrincipal(principal)) {
+      throw new InvalidOptionError(
+        'bearerToken(tokens)',
+        `a principal of 1 to ${maxPrincipal} characters`,
+        typeof principal,
+      )
+    }
+    if (token.length < 16) {
+      throw new InvalidOptionError('bearerToken(tokens)', 'tokens of at least 16 characters', `one of ${token.length}`)
+    }
+  }
+  const known = new Map(entries.map(([token, principal]) => [hash(token), principal]))
+  return (token) => known.get(hash(token))
+}
+
+function hash(token: string): string {
+  return createHash('sha256').update(token).digest('base64')
+}
+
+export interface TrustedHeaderOptions {
+  /**
+   * Addresses, or networks such as `10.0.0.0/8`, of the proxies that set the header. From anybody else it is worth nothing,
+   * and the request is refused.
+   *
+   * @default ['127.0.0.0/8', '::1']
+   */
+  readonly proxies?: readonly string[] | undefined
+}
+
+/**
+ * Authorises by a header that a proxy in front sets, such as `X-Forwarded-User`. The proxy must remove it from what clients
+ * send.
+ *
+ * @throws `INVALID_OPTION`
+ */
+export function trustedHeader(name: string, options: TrustedHeaderOptions = {}): Authorizer {
+  if (!isFieldName(name)) {
+    throw new InvalidOptionError('trustedHeader(name)', 'the name of a header', JSON.stringify(name) ?? typeof name)
+  }
+  const lower = name.toLowerCase()
+  const proxies = networks(options.proxies ?? ['127.0.0.0/8', '::1'])
+  return (req) => {
+    const address = req.socket.remoteAddress
+    // A unix socket has no address; who reaches it is decided by its permissions.
+    if (address !== undefined && !contains(proxies, address)) return undefined
+    let found: string | undefined
+    for (let i = 0; i < req.rawHeaders.length; i += 2) {
+      if (req.rawHeaders[i]?.toLowerCase() !== lower) continue
+      // A proxy that adds its own to what the client sent has not been told to replace it.
+      if (found !== undefined) return undefined
+      found = req.rawHeaders[i + 1]
+    }
+    return found === '' ? undefined : found
+  }
+}
+
+function networks(list: readonly string[]): BlockList {
+  const blocks = new BlockList()
+  for (const entry of list) {
+    const [address = '', prefix] = entry.split('/')
+    const family = isIPv4(address) ? 'ipv4' : isIPv6(address) ? 'ipv6' : undefined
+    const bits = prefix === undefined ? undefined : Number(prefix)
+    const isValid = bits === undefined || (/^\d{1,3}$/.test(prefix ?? '') && bits <= (family === 'ipv4' ? 32 : 128))
+    if (family === undefined || !isValid) {
+      throw new InvalidOptionError('proxies', 'addresses, or networks such as "10.0.0.0/8"', JSON.stringify(entry))
+    }
+    if (bits === undefined) blocks.addAddress(address, family)
+    else blocks.addSubnet(address, bits, family)
+  }
+  return blocks
+}
+
+function contains(blocks: BlockList, address: string): boolean {
+  // An IPv4 client of a dual-stack listener.
+  const plain = address.startsWith('::ffff:') ? address.slice(7) : address
+  return blocks.check(plain, isIPv4(plain) ? 'ipv4' : 'ipv6')
+}
+
+export function isPrincipal(value: unknown): value is string {
+  return typeof value === 'string' && value.length > 0 && value.length <= maxPrincipal
+}

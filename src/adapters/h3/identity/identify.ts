@@ -1,0 +1,191 @@
+import type { IncomingMessage } from 'node:http'
+import type { Session } from '../../../index.ts'
+import { Refusal, toHookRefusal } from '../problem.ts'
+import { Adoptions } from './adoptions.ts'
+import { isPrincipal, maxPrincipal } from './authorize.ts'
+import type { Field } from './issue.ts'
+import { randomId } from './issue.ts'
+import type { SessionIdResult, SessionIdSource } from './session-id.ts'
+import type { IdentitySettings } from './settings.ts'
+
+/** Which session a request is for, and on whose behalf. */
+export interface Identity {
+  /** The session's id in the pool. */
+  readonly sessionId: string
+  /** The target that the worker sees. */
+  readonly target: string
+  /** What was cut off the target. */
+  readonly prefix: string
+  readonly principal: string | undefined
+  /** A field of the response that tells the client its new id. */
+  readonly issued: Field | undefined
+  /** What becomes of an id that the worker chooses; `undefined` where workers choose none. */
+  readonly adoption: Adoption | undefined
+}
+
+/**
+ * `adopt`: the session is new, and its worker is to name it. `keep`: it has a name, and must be live. `end`: it must be
+ * live, and ends with the request.
+ */
+export type Adoption =
+  | {
+      readonly step: 'adopt'
+      /** Name of the response header that the worker's id is in, in lower case. */
+      readonly header: string
+      /** Takes the id that the worker chose; `false`: it is not to be had. */
+      take(id: string, session: Session): boolean
+    }
+  | { readonly step: 'keep' | 'end' }
+
+/** Longest id that is looked at, signature included, whatever the pattern allows. */
+const maxId = 1024
+
+/**
+ * Finds out whose request it is: the id by the sources, its signature, then the principal. Makes no promise unless a source
+ * or the authoriser does.
+ */
+export class Identifier {
+  readonly #settings: IdentitySettings
+  readonly #idPattern: RegExp
+  readonly #adoptions = new Adoptions()
+
+  constructor(settings: IdentitySettings) {
+    this.#settings = settings
+    const { source, flags } = settings.idPattern
+    // A global or sticky pattern would carry state from one request to the next.
+    this.#idPattern = new RegExp(source, flags.replace(/[gy]/g, ''))
+  }
+
+  /** @throws what a request without a proper identity is answered with. */
+  identify(req: IncomingMessage, target: string): Identity | Promise<Identity> {
+    let found: SessionIdResult | Promise<SessionIdResult>
+    try {
+      found = ask(this.#settings.sources, req, target, 0)
+    } catch (error) {
+      throw toHookRefusal(error)
+    }
+    if (!isPromise(found)) return this.#authorize(req, target, this.#read(found, target))
+    return settled(found).then((later) => this.#authorize(req, target, this.#read(later, target)))
+  }
+
+  #read(found: SessionIdResult, target: string): Claim {
+    if (found === undefined || found === null) return this.#unnamed(target, '')
+    const match = typeof found === 'string' ? { id: found } : found
+    const { target: seen = target, prefix = '' } = match
+    if (typeof match.id !== 'string' || match.id.length > maxId) throw new Refusal('SESSION_ID_INVALID')
+    const { signer, forged } = this.#settings
+    const id = signer === undefined ? match.id : signer.verify(match.id)
+    if (id === undefined) {
+      if (forged === 'refuse') throw new Refusal('SESSION_ID_FORGED', { headers: forgedChallenge })
+      return this.#unnamed(seen, prefix)
+    }
+    if (!this.#idPattern.test(id)) throw new Refusal('SESSION_ID_INVALID')
+    return { id, target: seen, prefix }
+  }
+
+  /** No session is named: the gateway or the worker is to name one, or it is a mistake. */
+  #unnamed(target: string, prefix: string): Claim {
+    const { issue, adopt } = this.#settings
+    if (issue === undefined && adopt === undefined) throw new Refusal('SESSION_ID_MISSING')
+    return { id: undefined, target, prefix }
+  }
+
+  #authorize(req: IncomingMessage, target: string, claim: Claim): Identity | Promise<Identity> {
+    const { authorize } = this.#settings
+    if (authorize === undefined) return this.#resolve(req, claim, undefined)
+    let found: ReturnType<typeof authorize>
+    try {
+      found = authorize(req, target)
+    } catch (error) {
+      throw toHookRefusal(error)
+    }
+    if (!isPromise(found)) return this.#resolve(req, claim, this.#principal(found))
+    return settled(found).then((later) => this.#resolve(req, claim, this.#principal(later)))
+  }
+
+  #principal(found: unknown): string {
+    if (isPrincipal(found)) return found
+    if (found === undefined || found === null) {
+      const challenge = this.#settings.authorize?.challenge ?? 'Bearer'
+      throw new Refusal('UNAUTHORIZED', { headers: ['WWW-Authenticate', challenge] })
+    }
+    throw new Refusal('INTERNAL_ERROR', {
+      cause: new Error(`authorize resolved to something other than a principal of 1 to ${maxPrincipal} characters`),
+    })
+  }
+
+  #resolve(req: IncomingMessage, claim: Claim, principal: string | undefined): Identity {
+    const { id, target, prefix } = claim
+    const { adopt, issue, signer } = this.#settings
+    if (adopt !== undefined) return this.#adopt(req, claim, principal, adopt)
+    const name = id ?? randomId()
+    const issued = id === undefined ? issue?.(req, signer?.sign(name) ?? name) : undefined
+    return { sessionId: sessionKey(principal, name), target, prefix, principal, issued, adoption: undefined }
+  }
+
+  #adopt(req: IncomingMessage, { id, target, prefix }: Claim, principal: string | undefined, header: string): Identity {
+    const adoptions = this.#adoptions
+    if (id === undefined) {
+      const adoption: Adoption = {
+        step: 'adopt',
+        header,
+        take: (chosen, session) =>
+          chosen.length <= maxId &&
+          this.#idPattern.test(chosen) &&
+          adoptions.add(sessionKey(principal, chosen), session, target),
+      }
+      return { sessionId: sessionKey(principal, randomId()), target, prefix, principal, issued: undefined, adoption }
+    }
+    const key = sessionKey(principal, id)
+    const session = adoptions.find(key)
+    if (session === undefined) throw new Refusal('SESSION_UNKNOWN')
+    const adoption: Adoption = { step: adoptions.isFarewell(key, req.method, target) ? 'end' : 'keep' }
+    return { sessionId: session.id, target, prefix, principal, issued: undefined, adoption }
+  }
+}
+
+interface Claim {
+  readonly id: string | undefined
+  readonly target: string
+  readonly prefix: string
+}
+
+/**
+ * The pool's id of the session that `principal` calls `id`. No two principals share one: the part in front of the first
+ * slash has none.
+ *
+ * @param principal `undefined` where there are none: then the id itself.
+ */
+export function sessionKey(principal: string | undefined, id: string): string {
+  return principal === undefined ? id : `${encodeURIComponent(principal)}/${id}`
+}
+
+/** Asks the sources in order. */
+function ask(
+  sources: readonly SessionIdSource[],
+  req: IncomingMessage,
+  target: string,
+  from: number,
+): SessionIdResult | Promise<SessionIdResult> {
+  for (let i = from; i < sources.length; i++) {
+    const found = (sources[i] as SessionIdSource)(req, target)
+    if (isPromise(found)) return found.then((later) => later ?? ask(sources, req, target, i + 1))
+    if (found !== undefined && found !== null) return found
+  }
+  return undefined
+}
+
+async function settled<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise
+  } catch (error) {
+    throw toHookRefusal(error)
+  }
+}
+
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof value === 'object' && value !== null && 'then' in value
+}
+
+/** RFC 9110 §15.5.2: a 401 names at least one challenge. */
+const forgedChallenge = ['WWW-Authenticate', 'SignedSessionId'] as const

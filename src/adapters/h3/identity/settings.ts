@@ -1,0 +1,122 @@
+import type { IncomingMessage } from 'node:http'
+import { InvalidOptionError } from '../../../index.ts'
+import { check, duration, object } from '../../check.ts'
+import type { Replacements } from '../headers.ts'
+import type { GatewayOptions } from '../options.ts'
+import type { Authorizer } from './authorize.ts'
+import type { Field, IssueOptions } from './issue.ts'
+import { createIssuer } from './issue.ts'
+import type { IdCarrier, SessionIdSource } from './session-id.ts'
+import { defaultIdPattern, isFieldName } from './session-id.ts'
+import type { IdSigner } from './signature.ts'
+import { createIdSigner } from './signature.ts'
+
+/** How requests are told apart, with every default filled in. */
+export interface IdentitySettings {
+  readonly sources: readonly SessionIdSource[]
+  readonly idPattern: RegExp
+  readonly signer: IdSigner | undefined
+  readonly forged: 'refuse' | 'issue'
+  /** Makes the field that hands a new id to its client; `undefined`: no ids are issued. */
+  readonly issue: ((req: IncomingMessage, value: string) => Field) | undefined
+  /** Response header, in lower case, that the worker's id is in; `undefined`: workers choose none. */
+  readonly adopt: string | undefined
+  readonly authorize: Authorizer | undefined
+  /** Fields that the authoriser keeps from the workers. */
+  readonly consumed: Replacements | undefined
+}
+
+/** @throws `INVALID_OPTION` */
+export function readIdentitySettings(options: GatewayOptions, base: string): IdentitySettings {
+  const { idPattern = defaultIdPattern, authorize, sign, issue = false, adopt = false } = options
+  const sources = readSources(options.sessionId)
+  const carriers = sources.flatMap(({ carrier }) => carrier ?? [])
+  if (issue !== false && adopt !== false) throw conflict('adopt', 'issue')
+  if (sign !== undefined && adopt !== false) throw conflict('adopt', 'sign')
+  if (sign !== undefined) object('sign', sign, ['keys', 'forged'])
+  const forged = sign?.forged ?? 'refuse'
+  check(
+    'sign.forged',
+    '"refuse", or "issue" beside the option issue',
+    forged,
+    (it) => it === 'refuse' || (it === 'issue' && issue !== false),
+  )
+  check('authorize', 'a function', authorize, (it) => it === undefined || typeof it === 'function')
+  const consumed = authorize?.consumes ?? []
+  return {
+    sources,
+    idPattern: check('idPattern', 'a RegExp', idPattern, (it) => it instanceof RegExp),
+    signer: sign === undefined ? undefined : createIdSigner(sign.keys),
+    forged,
+    issue: issue === false ? undefined : readIssuer(issue, carriers[0], base, options.trustForwarded),
+    adopt: adopt === false ? undefined : readAdoptedHeader(adopt, carriers),
+    authorize,
+    consumed:
+      consumed.length === 0 ? undefined : Object.fromEntries(consumed.map((name) => [name.toLowerCase(), undefined])),
+  }
+}
+
+function readSources(option: GatewayOptions['sessionId']): readonly SessionIdSource[] {
+  const sources = (Array.isArray(option) ? option : [option]) as readonly SessionIdSource[]
+  const expected = 'a function, or a non-empty array of them'
+  check('sessionId', expected, option, () => sources.length > 0)
+  for (const source of sources) check('sessionId', expected, source, (it) => typeof it === 'function')
+  return sources
+}
+
+function readIssuer(
+  option: true | IssueOptions,
+  carrier: IdCarrier | undefined,
+  base: string,
+  trustForwarded: GatewayOptions['trustForwarded'],
+) {
+  const options = option === true ? {} : option
+  object('issue', options, ['sameSite', 'secure', 'path', 'maxAge'])
+  const { sameSite, secure, path, maxAge } = options
+  check('issue.sameSite', '"strict", "lax" or "none"', sameSite, (it) => sites.has(it))
+  check('issue.secure', 'a boolean or "auto"', secure, (it) => securities.has(it))
+  check(
+    'issue.path',
+    'a path such as "/tools"',
+    path,
+    (it) => it === undefined || (typeof it === 'string' && /^\/[\w.~/-]*$/.test(it)),
+  )
+  if (maxAge !== undefined) duration('issue.maxAge', maxAge, 0)
+  if (carrier === undefined) {
+    throw new InvalidOptionError('issue', 'fromCookie or fromHeader among sessionId', 'none of them')
+  }
+  // Browsers refuse such cookies.
+  const mustBeSecure = sameSite === 'none' || /^__(?:Host|Secure)-/i.test(carrier.name)
+  if (carrier.kind === 'cookie' && mustBeSecure && secure === false) {
+    throw new InvalidOptionError(
+      'issue.secure',
+      'true, for SameSite=None and cookies named __Host- or __Secure-',
+      'false',
+    )
+  }
+  if (/^__Host-/i.test(carrier.name) && (path ?? (base || '/')) !== '/') {
+    throw new InvalidOptionError('issue.path', '"/", for cookies named __Host-', JSON.stringify(path ?? base))
+  }
+  const trusts = trustForwarded !== undefined && trustForwarded !== false
+  return createIssuer(carrier, mustBeSecure ? { ...options, secure: true } : options, base, trusts)
+}
+
+const sites: ReadonlySet<unknown> = new Set(['strict', 'lax', 'none', undefined])
+const securities: ReadonlySet<unknown> = new Set([true, false, 'auto', undefined])
+
+function readAdoptedHeader(
+  option: true | { readonly header?: string | undefined },
+  carriers: readonly IdCarrier[],
+): string {
+  const options = option === true ? {} : option
+  object('adopt', options, ['header'])
+  const name = options.header ?? carriers.find(({ kind }) => kind === 'header')?.name
+  if (name === undefined) {
+    throw new InvalidOptionError('adopt', 'a header, or fromHeader among sessionId', 'none of them')
+  }
+  return check('adopt.header', 'the name of a header', name, isFieldName).toLowerCase()
+}
+
+function conflict(option: string, other: string): InvalidOptionError {
+  return new InvalidOptionError(option, `nothing beside ${other}: the ids are the workers' or the gateway's`, 'both')
+}

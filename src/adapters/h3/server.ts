@@ -1,0 +1,85 @@
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import { promisify } from 'node:util'
+import { listen as listhen } from 'listhen'
+import { InvalidOptionError } from '../../index.ts'
+import type { ListenSettings } from './settings.ts'
+
+/**
+ * A server that listens, with the limits that hold before there is a request.
+ *
+ * @throws `INVALID_OPTION` when the certificate or its key is of no use; an error with a code such as `EADDRINUSE`.
+ */
+export async function openServer(settings: ListenSettings): Promise<Server> {
+  const { port, hostname, tls, headersTimeout, headersSize, keepAliveTimeout } = settings
+  await assertFree(port, hostname)
+  const listener = await listhen(() => {}, {
+    port: port === 0 ? { port, random: true } : port,
+    hostname,
+    https: tls === true ? selfSigned(hostname) : tls,
+    // A busy port is an error, not a reason to take another one.
+    isProd: true,
+    // Nothing is printed, opened or copied.
+    isTest: true,
+    showURL: false,
+    // Else it exits on a signal, before anyone could clean up.
+    autoClose: false,
+  }).catch((error: unknown) => {
+    if (tls === false) throw error
+    const got = error instanceof Error ? error.message : String(error)
+    throw new InvalidOptionError('tls', 'a certificate and the key that belongs to it, in PEM', got)
+  })
+  const server = listener.server as Server
+  const bound = (server.address() as AddressInfo).port
+  if (port !== 0 && bound !== port) {
+    server.close()
+    throw portError('EADDRNOTAVAIL', `Port ${port} cannot be listened on: browsers refuse it, and so does listhen`)
+  }
+  // listhen's bookkeeping for a close of its own goes with its listener; it would cost every request.
+  server.removeAllListeners('request')
+  // An upload takes as long as the client and the worker need.
+  server.requestTimeout = 0
+  server.headersTimeout = headersTimeout
+  server.keepAliveTimeout = keepAliveTimeout
+  // listhen has no place for these. Node reads the one with every connection, and the other when it begins to listen.
+  const interval = Math.min(maxCheckInterval, Math.max(minCheckInterval, Math.ceil(headersTimeout / 4)))
+  Object.assign(server, { maxHeaderSize: headersSize, connectionsCheckingInterval: interval })
+  server.emit('listening')
+  return server
+}
+
+/** How often Node looks for heads that are late, in milliseconds. */
+const minCheckInterval = 50
+const maxCheckInterval = 5_000
+
+function selfSigned(hostname: string) {
+  const domains = new Set(['localhost', '127.0.0.1', '::1', hostname])
+  return { domains: [...domains], validityDays: 365 }
+}
+
+/** listhen tells that a port cannot be had, but not why; and what it cannot tell in advance, it throws at the process. */
+async function assertFree(port: number, hostname: string): Promise<void> {
+  const probe = createServer()
+  try {
+    await new Promise<void>((resolve, reject) => {
+      probe.once('error', reject)
+      probe.listen({ port, host: hostname, exclusive: true }, resolve)
+    })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw portError(code, `Cannot listen on ${hostname}:${port}: ${explain(code)}`, error)
+  }
+  await promisify(probe.close.bind(probe))()
+}
+
+function explain(code: string | undefined): string {
+  if (code === 'EADDRINUSE') return 'the port is in use'
+  if (code === 'EACCES') return 'ports below 1024 need privileges'
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return 'this machine has no such address'
+  return code ?? 'unknown error'
+}
+
+function portError(code: string | undefined, message: string, cause?: unknown): Error {
+  return Object.assign(new Error(message, { cause }), { code })
+}

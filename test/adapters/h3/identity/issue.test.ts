@@ -1,0 +1,105 @@
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { createServer } from 'node:http'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { WebSocket, WebSocketServer } from 'ws'
+import { QueueFullError } from 'corral'
+import { fromCookie, fromHeader, fromPath, fromQuery } from 'corral/h3'
+import type { GatewayOptions } from 'corral/h3'
+import { get, openScene } from '../_scene.ts'
+
+const cookie = { sessionId: fromCookie('sid'), issue: true } as const
+
+async function issued(options: Partial<GatewayOptions>, headers: Record<string, string> = {}) {
+  const { port, pool } = await openScene((_req, res) => {
+    res.setHeader('Set-Cookie', ['own=1', 'other=2'])
+    res.end('ok')
+  }, options)
+  const response = await fetch(`http://127.0.0.1:${port}/`, { headers })
+  await response.text()
+  return { pool, response, cookies: response.headers.getSetCookie() }
+}
+
+describe('with issue, a client that names no session', () => {
+  test('gets a random id by cookie, beside the worker’s own', async () => {
+    const { pool, cookies } = await issued(cookie)
+    expect(cookies).toEqual(['own=1', 'other=2', `sid=${pool.acquired[0]}; Path=/; HttpOnly; SameSite=Lax`])
+    expect(pool.acquired[0]).toMatch(/^[\w-]{22}$/)
+  })
+
+  test('gets one by header, where that is what carries it', async () => {
+    const { pool, response } = await issued({ sessionId: fromHeader('X-Session-Id'), issue: true })
+    expect(response.headers.get('x-session-id')).toBe(pool.acquired[0])
+  })
+
+  test('gets it by the first source that can carry one', async () => {
+    const sessionId = [fromPath(), fromQuery('sid'), fromCookie('sid'), fromHeader('x')]
+    const { cookies } = await issued({ sessionId, issue: true })
+    expect(cookies.at(-1)).toMatch(/^sid=/)
+  })
+
+  test('gets it with the attributes that are asked for', async () => {
+    const none = await issued({ ...cookie, issue: { sameSite: 'none', path: '/app', maxAge: 90_500 } })
+    expect(none.cookies.at(-1)).toMatch(/; Path=\/app; HttpOnly; SameSite=None; Max-Age=90; Secure$/)
+    const host = await issued({ sessionId: fromCookie('__Host-sid'), issue: true })
+    expect(host.cookies.at(-1)).toMatch(/^__Host-sid=.*; Path=\/; HttpOnly; SameSite=Lax; Secure$/)
+  })
+
+  test('gets a Secure cookie when a trusted proxy says that it came by TLS, and only then', async () => {
+    const headers = { 'x-forwarded-proto': 'https' }
+    const trusted = await issued({ ...cookie, trustForwarded: true }, headers)
+    expect(trusted.cookies.at(-1)).toMatch(/; Secure$/)
+    const untrusted = await issued(cookie, headers)
+    expect(untrusted.cookies.at(-1)).not.toMatch(/Secure/)
+  })
+
+  test('gets it with the answer to a handshake, and with a refusal of the worker’s', async () => {
+    const http = createServer((_req, res) => res.end())
+    const server = new WebSocketServer({
+      server: http,
+      verifyClient: ({ req }: { req: IncomingMessage }) => req.url === '/',
+    })
+    onTestFinished(() => server.close())
+    const { port, pool } = await openScene(http, cookie)
+    for (const path of ['/', '/refused']) {
+      const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`)
+      socket.on('error', () => {})
+      onTestFinished(() => socket.terminate())
+      const [answer] = (await once(socket, path === '/' ? 'upgrade' : 'unexpected-response')).slice(-1) as [
+        { headers: Record<string, string[]> },
+      ]
+      expect(answer.headers['set-cookie']).toEqual([
+        expect.stringContaining(`sid=${pool.acquired.at(-1)}; Path=/; HttpOnly`),
+      ])
+    }
+    expect(new Set(pool.acquired).size).toBe(2)
+  })
+
+  test('gets none when there is no worker for it', async () => {
+    const { port, pool } = await openScene(() => {}, cookie)
+    pool.refusal = new QueueFullError('x', 1)
+    const response = await fetch(`http://127.0.0.1:${port}/`)
+    expect([response.status, response.headers.getSetCookie()]).toEqual([503, []])
+  })
+
+  test('keeps the id that it names, and one that is malformed is refused', async () => {
+    const { port, pool } = await openScene((_req, res) => res.end('ok'), cookie)
+    const response = await get(port, '/', { cookie: 'sid=mine' })
+    expect(response.headers.getSetCookie()).toEqual([])
+    expect(pool.acquired).toEqual(['mine'])
+    expect((await get(port, '/', { cookie: 'sid=a%20b' })).status).toBe(400)
+  })
+})
+
+test.each<[string, Partial<GatewayOptions>]>([
+  ['issue', { sessionId: fromPath(), issue: true }],
+  ['issue.sameSite', { ...cookie, issue: { sameSite: 'no' as 'none' } }],
+  ['issue.secure', { ...cookie, issue: { sameSite: 'none', secure: false } }],
+  ['issue.secure', { sessionId: fromCookie('__Host-sid'), issue: { secure: false } }],
+  ['issue.path', { sessionId: fromCookie('__Host-sid'), issue: { path: '/app' } }],
+  ['issue.path', { ...cookie, issue: { path: '/; Domain=evil' } }],
+  ['issue.maxAge', { ...cookie, issue: { maxAge: -1 } }],
+  ['issue.domain', { ...cookie, issue: { domain: 'x' } as object }],
+])('%s is refused when it makes no sense', async (option, options) => {
+  await expect(openScene(() => {}, options)).rejects.toThrow(`"${option}"`)
+})

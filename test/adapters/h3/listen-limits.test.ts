@@ -1,0 +1,59 @@
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { createServer } from 'node:http'
+import { createGateway, fromHeader } from 'corral/h3'
+import type { ListenOptions } from 'corral/h3'
+import { FakePool } from './_pool.ts'
+import { dial, listenOn } from './_scene.ts'
+
+async function openListener(options: ListenOptions) {
+  const port = await listenOn(createServer({ maxHeaderSize: 65_536 }, (_req, res) => res.end('ok')))
+  const pool = new FakePool({ host: '127.0.0.1', port })
+  const listener = await createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') }).listen({
+    port: 0,
+    ...options,
+  })
+  onTestFinished(() => listener.close({ grace: 0 }))
+  return { pool, port: listener.port }
+}
+
+describe('a listener', () => {
+  test('answers 408 to a head that does not come in time, however it trickles', async () => {
+    const { port, pool } = await openListener({ headersTimeout: 200 })
+    const client = await dial(port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\n')
+    const trickle = setInterval(() => client.send('X-Slow: 1\r\n'), 20)
+    onTestFinished(() => clearInterval(trickle))
+    expect(await client.rest()).toMatch(/^HTTP\/1\.1 408 [\s\S]*"code":"CLIENT_TIMEOUT"/)
+    expect(pool.acquired).toEqual([])
+  })
+
+  test('answers 431 to a head that is too large, and takes a larger one where that is wanted', async () => {
+    const head = `GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nX-Large: ${'x'.repeat(20_000)}\r\nConnection: close\r\n\r\n`
+    const small = await openListener({})
+    const refused = await dial(small.port)
+    refused.send(head)
+    expect(await refused.rest()).toMatch(/^HTTP\/1\.1 431 [\s\S]*"code":"HEADERS_TOO_LARGE"/)
+    expect(small.pool.acquired).toEqual([])
+    const large = await openListener({ headersSize: 32_768 })
+    const taken = await dial(large.port)
+    taken.send(head)
+    expect(await taken.rest()).toMatch(/^HTTP\/1\.1 200 /)
+  })
+
+  test('closes an idle connection after keepAliveTimeout', async () => {
+    const { port } = await openListener({ keepAliveTimeout: 50 })
+    const client = await dial(port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+    expect(await client.rest()).toMatch(/\r\nKeep-Alive: timeout=0\r\n[\s\S]*ok/)
+  })
+
+  test.each<[string, ListenOptions]>([
+    ['headersTimeout', { headersTimeout: -1 }],
+    ['headersSize', { headersSize: 0 }],
+    ['keepAliveTimeout', { keepAliveTimeout: Number.NaN }],
+    ['tls.cert', { tls: {} as never }],
+    ['tls', { tls: 'yes' as never }],
+  ])('refuses %s that makes no sense', async (option, options) => {
+    await expect(openListener(options)).rejects.toThrow(`"${option}"`)
+  })
+})

@@ -1,0 +1,180 @@
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { request } from 'node:https'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
+import { connect as connectTls } from 'node:tls'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { WebSocket, WebSocketServer } from 'ws'
+import { createGateway, fromCookie } from 'corral/h3'
+import type { ListenOptions } from 'corral/h3'
+import { FakePool } from './_pool.ts'
+import type { Handler } from './_scene.ts'
+import { RawConnection, httpWorker, listenOn } from './_scene.ts'
+
+let directory: string
+const path = (name: string) => join(directory, name)
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'corral-tls-'))
+  const subject = ['-subj', '/CN=gateway.test', '-days', '2', '-addext', 'subjectAltName=DNS:gateway.test']
+  execFileSync(
+    'openssl',
+    [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-nodes',
+      ...subject,
+      '-keyout',
+      path('key.pem'),
+      '-out',
+      path('cert.pem'),
+    ],
+    { stdio: 'pipe' },
+  )
+})
+
+afterAll(() => rmSync(directory, { recursive: true }))
+
+async function openTls(worker: Handler | ReturnType<typeof createServer>, options: ListenOptions = {}) {
+  const port = await listenOn(typeof worker === 'function' ? httpWorker(worker) : worker)
+  const pool = new FakePool({ host: '127.0.0.1', port })
+  const gateway = createGateway(pool.asPool, { sessionId: fromCookie('sid'), issue: true })
+  const tls = { cert: path('cert.pem'), key: path('key.pem') }
+  const listener = await gateway.listen({ port: 0, tls, ...options })
+  onTestFinished(async () => {
+    await listener.close({ grace: 0 })
+    await pool.until(() => pool.open === 0)
+  })
+  return { pool, listener, port: listener.port }
+}
+
+/** A client that speaks HTTP by hand, over TLS. */
+async function dialTls(port: number, ca = readFileSync(path('cert.pem'))): Promise<RawConnection> {
+  const socket = connectTls({ port, host: '127.0.0.1', ca, servername: 'gateway.test' })
+  onTestFinished(() => {
+    socket.destroy()
+  })
+  await once(socket, 'secureConnect')
+  return new RawConnection(socket)
+}
+
+describe('with tls, the gateway', () => {
+  test('serves HTTPS with a certificate of one’s own, and tells the worker', async () => {
+    const { port, listener } = await openTls((req, res) => res.end(String(req.headers['x-forwarded-proto'])))
+    expect(listener.url).toBe(`https://127.0.0.1:${port}`)
+    const client = await dialTls(port)
+    client.send('GET / HTTP/1.1\r\nHost: gateway.test\r\nCookie: sid=red\r\nConnection: close\r\n\r\n')
+    expect(await client.rest()).toMatch(/\r\n\r\nhttps$/)
+  })
+
+  test('issues cookies that are Secure', async () => {
+    const { port } = await openTls((_req, res) => res.end('ok'))
+    const client = await dialTls(port)
+    client.send('GET / HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n')
+    expect(await client.head()).toMatch(/\r\nSet-Cookie: sid=[\w-]{22}; Path=\/; HttpOnly; SameSite=Lax; Secure\r\n/)
+  })
+
+  test('takes the certificate as text, too', async () => {
+    const tls = { cert: readFileSync(path('cert.pem'), 'utf8'), key: readFileSync(path('key.pem'), 'utf8') }
+    const { port } = await openTls((_req, res) => res.end('ok'), { tls })
+    await dialTls(port)
+  })
+
+  test('makes a certificate of its own for this machine', async () => {
+    const { port } = await openTls((_req, res) => res.end('ok'), { tls: true })
+    const answer = request({ port, host: '127.0.0.1', rejectUnauthorized: false, headers: { cookie: 'sid=red' } }).end()
+    const [response] = (await once(answer, 'response')) as [
+      { statusCode: number; socket: TLSSocket; resume: () => void },
+    ]
+    const { subjectaltname = '', valid_to } = response.socket.getPeerCertificate()
+    response.resume()
+    expect(response.statusCode).toBe(200)
+    expect(subjectaltname).toContain('DNS:localhost')
+    expect(subjectaltname).toContain('IP Address:127.0.0.1')
+    expect(Date.parse(valid_to) - Date.now()).toBeGreaterThan(300 * 86_400_000)
+    response.socket.destroy()
+  })
+
+  test('tunnels WebSockets, and says goodbye to them', async () => {
+    const http = createServer()
+    new WebSocketServer({ server: http }).on('connection', (socket) => {
+      socket.on('message', (message) => socket.send(message))
+    })
+    const { port, listener } = await openTls(http)
+    const socket = new WebSocket(`wss://127.0.0.1:${port}/`, {
+      rejectUnauthorized: false,
+      headers: { cookie: 'sid=red' },
+    })
+    await once(socket, 'open')
+    socket.send('hello')
+    expect(String((await once(socket, 'message'))[0])).toBe('hello')
+    const closed = once(socket, 'close')
+    await listener.close({ grace: 0 })
+    expect((await closed)[0]).toBe(1001)
+  })
+
+  test('ignores other upgrades, as without TLS', async () => {
+    const { port } = await openTls((_req, res) => res.end('ok'))
+    const client = await dialTls(port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nCookie: sid=red\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n')
+    expect(await client.rest()).toMatch(/^HTTP\/1\.1 200 /)
+  })
+
+  test('waits for a response that is under way when it closes, and not for an idle connection', async () => {
+    let answer = () => {}
+    const { port, listener, pool } = await openTls((_req, res) => {
+      answer = () => res.end('done')
+    })
+    const idle = await dialTls(port)
+    const busy = await dialTls(port)
+    busy.send('GET / HTTP/1.1\r\nHost: a\r\nCookie: sid=red\r\n\r\n')
+    await pool.until(() => pool.granted > 0)
+    const closed = listener.close({ grace: 60_000 })
+    await idle.rest()
+    expect(busy.received).toBe('')
+    await expect.poll(() => answer.toString()).toContain('done')
+    answer()
+    expect(await busy.rest()).toMatch(/done$/)
+    await closed
+  })
+
+  test('cuts a client that does not get through its handshake', async () => {
+    const { port } = await openTls(() => {}, { headersTimeout: 100 })
+    const socket = connect(port, '127.0.0.1')
+    onTestFinished(() => {
+      socket.destroy()
+    })
+    await once(socket, 'close')
+  })
+
+  test('does not wait for a handshake when it closes', async () => {
+    const { port, listener } = await openTls(() => {})
+    const socket = connect(port, '127.0.0.1')
+    socket.on('error', () => {})
+    const closed = once(socket, 'close')
+    await once(listener.server, 'connection')
+    await listener.close({ grace: 60_000 })
+    await closed
+  })
+
+  test.each([
+    ['there is no file', () => ({ cert: path('none.pem'), key: path('key.pem') })],
+    ['the key is no key', () => ({ cert: path('cert.pem'), key: path('cert.pem') })],
+    ['there is no key', () => ({ cert: path('cert.pem') })],
+  ])('refuses to listen when %s, without telling secrets', async (_what, tls) => {
+    const gateway = createGateway(new FakePool({ host: '127.0.0.1', port: 1 }).asPool, { sessionId: fromCookie('sid') })
+    const error: unknown = await gateway.listen({ port: 0, tls: tls() as never }).catch((thrown: unknown) => thrown)
+    expect(error).toMatchObject({ code: 'INVALID_OPTION' })
+    expect(String(error)).toContain('tls')
+    expect(String(error)).not.toContain('PRIVATE')
+  })
+})
