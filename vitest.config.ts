@@ -9,6 +9,9 @@ export default defineConfig({
       { find: /^corral$/, replacement: source('index.ts') },
       { find: /^corral\/machines$/, replacement: source('machines/index.ts') },
       { find: /^corral\/h3$/, replacement: source('adapters/h3/index.ts') },
+      { find: /^corral\/admin$/, replacement: source('adapters/admin/index.ts') },
+      { find: /^corral\/metrics$/, replacement: source('adapters/metrics/index.ts') },
+      { find: /^corral\/otel$/, replacement: source('adapters/otel/index.ts') },
     ],
   },
   test: {

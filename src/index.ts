@@ -34,6 +34,7 @@ export {
   CorralError,
   InvalidOptionError,
   isCorralError,
+  PeerMissingError,
   PoolClosedError,
   QueueFullError,
   SessionEndedError,

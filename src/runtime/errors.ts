@@ -3,6 +3,7 @@ import type { Failure } from '../machines/failure.ts'
 /** Every code that a {@link CorralError} can carry. Codes are stable; messages are not. */
 export type ErrorCode =
   | 'INVALID_OPTION'
+  | 'PEER_MISSING'
   | 'WORKER_START_FAILED'
   | 'WORKER_START_TIMEOUT'
   | 'ACQUIRE_TIMEOUT'
@@ -42,6 +43,17 @@ export class InvalidOptionError extends CorralError {
   constructor(option: string, expected: string, got: string) {
     super('INVALID_OPTION', `Invalid option "${option}": expected ${expected}, got ${got}`)
     this.option = option
+  }
+}
+
+/** `PEER_MISSING`: a package that one entry of Corral's needs is not installed beside it. */
+export class PeerMissingError extends CorralError {
+  /** Name of the package. */
+  readonly peer: string
+
+  constructor(peer: string, entry: string, options?: ErrorOptions) {
+    super('PEER_MISSING', `${entry} needs the package ${peer}, which is not installed: npm install ${peer}`, options)
+    this.peer = peer
   }
 }
 

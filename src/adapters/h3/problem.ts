@@ -4,7 +4,7 @@ import { isCorralError } from '../../index.ts'
 
 /** Every code that the gateway answers with: the pool's own, and those that only a gateway can have. Stable. */
 export type ProblemCode =
-  | Exclude<ErrorCode, 'INVALID_OPTION'>
+  | Exclude<ErrorCode, 'INVALID_OPTION' | 'PEER_MISSING'>
   | 'SESSION_ID_MISSING'
   | 'SESSION_ID_INVALID'
   | 'SESSION_ID_FORGED'
@@ -116,9 +116,13 @@ export function toRefusal(error: unknown): Refusal {
     // The one option of `acquire` that a client controls is the id: the pool is stricter about it than `idPattern`.
     if (error.code === 'INVALID_OPTION') return new Refusal('SESSION_ID_INVALID', { cause: error })
     // A newer copy of the package may know codes that this one does not.
-    if (Object.hasOwn(problems, error.code)) return new Refusal(error.code, { cause: error })
+    if (isProblemCode(error.code)) return new Refusal(error.code, { cause: error })
   }
   return new Refusal('INTERNAL_ERROR', { cause: error })
+}
+
+function isProblemCode(code: string): code is ProblemCode {
+  return Object.hasOwn(problems, code)
 }
 
 /**
