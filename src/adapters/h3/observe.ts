@@ -41,8 +41,13 @@ export interface RequestRecord {
 
 /** Follows one request, such as for distributed tracing. */
 export interface RequestTrace {
-  /** Header fields, names in lower case, that the worker gets in place of the client's of the same names. @default none */
-  readonly headers?: Readonly<Record<string, string>> | undefined
+  /**
+   * Header fields, names in lower case, that the worker gets in place of the client's of the same names; `undefined` leaves the
+   * client's out.
+   *
+   * @default none
+   */
+  readonly headers?: Readonly<Record<string, string | undefined>> | undefined
   /** The request has got its worker. */
   leased?(lease: Lease): void
   /** The request is over. */

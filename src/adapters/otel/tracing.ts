@@ -1,0 +1,28 @@
+import type { IncomingMessage } from 'node:http'
+import type { RequestTrace } from '../h3/index.ts'
+import { loadPeer } from '../peer.ts'
+import { type TracingOptions, readOptions } from './options.ts'
+import { RequestSpan } from './request-span.ts'
+
+/** Traces of requests. Made by {@link createTracing}. */
+export interface Tracing {
+  /** For {@link GatewayOptions.trace}. */
+  readonly trace: (req: IncomingMessage) => RequestTrace
+}
+
+/**
+ * Makes a span of kind SERVER for each request and each WebSocket, as a child of the client's, and as the parent of whatever the
+ * worker makes of it. Without an SDK that is registered, or given, it only passes the client's context on.
+ *
+ * @throws `INVALID_OPTION`; `PEER_MISSING` when \@opentelemetry/api is not installed
+ * @example
+ * const { trace } = await createTracing()
+ * createGateway(pool, { sessionId: fromHeader('x-session-id'), trace })
+ */
+export async function createTracing(options: TracingOptions = {}): Promise<Tracing> {
+  const settings = readOptions(options)
+  const api = await loadPeer('@opentelemetry/api', 'corral/otel', () => import('@opentelemetry/api'))
+  const { tracerProvider = api.trace, propagator = api.propagation } = settings
+  const tracer = tracerProvider.getTracer('corral')
+  return { trace: (req) => new RequestSpan(req, { api, tracer, propagator, settings }) }
+}
