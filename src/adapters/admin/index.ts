@@ -1,0 +1,6 @@
+export { createAdmin } from './admin.ts'
+export type { Admin } from './admin.ts'
+export type { AdminListener } from './listen.ts'
+export type { AdminListenOptions, AdminOptions, MetricsSource, Source } from './options.ts'
+export { adminProblems } from './problem.ts'
+export type { AdminProblemCode } from './problem.ts'

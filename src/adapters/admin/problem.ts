@@ -1,0 +1,45 @@
+/** Every code that the admin API answers with. Stable. */
+export type AdminProblemCode = keyof typeof adminProblems
+
+/** How each code is answered. */
+export const adminProblems = {
+  REQUEST_INVALID: { status: 400, title: 'The path is malformed' },
+  BODY_INVALID: { status: 400, title: 'The body is not what this operation takes' },
+  TOKEN_REQUIRED: { status: 401, title: 'This needs the token of the admin API' },
+  TOKEN_NOT_CONFIGURED: { status: 403, title: 'This needs a token, and the server has none configured' },
+  HOST_REFUSED: { status: 403, title: 'The host is no address, not localhost, and none that the server was told of' },
+  ORIGIN_REFUSED: { status: 403, title: 'Pages of other origins are refused' },
+  NOT_FOUND: { status: 404, title: 'There is nothing at this path' },
+  SESSION_UNKNOWN: { status: 404, title: 'There is no live session of this id' },
+  WORKER_UNKNOWN: { status: 404, title: 'There is no worker of this id' },
+  METRICS_OFF: { status: 404, title: 'The server has no metrics' },
+  METHOD_NOT_ALLOWED: { status: 405, title: 'The path does not take this method' },
+  BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
+  BODY_TYPE_UNSUPPORTED: { status: 415, title: 'The body is not application/json' },
+  INTERNAL_ERROR: { status: 500, title: 'The admin API failed' },
+  POOL_STARTING: { status: 503, title: 'The pool is starting' },
+} as const satisfies Record<string, { status: number; title: string }>
+
+/** Carries a code of the table to the place that answers. */
+export class AdminProblem extends Error {
+  readonly code: AdminProblemCode
+  /** What is wrong with this request in particular. The client reads it: nothing internal. */
+  readonly detail: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(code: AdminProblemCode, about: { detail?: string; headers?: Readonly<Record<string, string>> } = {}) {
+    super(adminProblems[code].title)
+    this.name = 'AdminProblem'
+    this.code = code
+    this.detail = about.detail
+    this.headers = about.headers ?? {}
+  }
+
+  /** RFC 9457. */
+  toJSON(): object {
+    const { code, detail } = this
+    const { status, title } = adminProblems[code]
+    const type = `urn:corral:problem:${code.toLowerCase().replaceAll('_', '-')}`
+    return { type, title, status, code, ...(detail !== undefined && { detail }) }
+  }
+}

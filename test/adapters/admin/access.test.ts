@@ -1,0 +1,164 @@
+import { createServer } from 'node:http'
+import { networkInterfaces } from 'node:os'
+import { toNodeHandler } from 'h3'
+import { createAdmin } from 'corral/admin'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { openAdmin, send, token } from './_admin.ts'
+
+const open = [
+  ['GET', '/healthz'],
+  ['GET', '/readyz'],
+  ['GET', '/stats'],
+  ['GET', '/openapi.json'],
+] as const
+const lists = [
+  ['GET', '/sessions'],
+  ['GET', '/sessions/red'],
+  ['GET', '/workers'],
+  ['GET', '/workers/w1'],
+] as const
+const changes = [
+  ['DELETE', '/sessions/red'],
+  ['POST', '/workers/w1/drain'],
+] as const
+
+describe('with a token', () => {
+  test.each(open)('%s %s needs none', async (method, path) => {
+    const { stranger } = await openAdmin()
+    expect(await stranger(method, path)).toMatchObject({ status: 200 })
+  })
+
+  test.each([...lists, ...changes])('%s %s needs it', async (method, path) => {
+    const { stranger, call, pool, acquire } = await openAdmin()
+    const lease = await acquire('red')
+    lease.release()
+    const without = await stranger(method, path)
+    expect(without).toMatchObject({ status: 401, json: { code: 'TOKEN_REQUIRED' } })
+    expect(without.headers['www-authenticate']).toBe('Bearer realm="corral"')
+    for (const given of ['x', `${token}x`, token.slice(0, -1), token.toUpperCase()]) {
+      const wrong = await stranger(method, path, { headers: { authorization: `Bearer ${given}` } })
+      expect(wrong).toMatchObject({ status: 401, json: { code: 'TOKEN_REQUIRED' } })
+      expect(wrong.headers['www-authenticate']).toBe('Bearer realm="corral", error="invalid_token"')
+    }
+    for (const authorization of [`Basic ${token}`, token, `Bearer ${token} ${token}`, 'Bearer']) {
+      expect(await stranger(method, path, { headers: { authorization } })).toMatchObject({ status: 401 })
+    }
+    expect(pool.sessions()).toHaveLength(1)
+    expect(pool.stats().workers).toMatchObject({ leased: 1, draining: 0 })
+    expect((await call(method, path)).status).toBeLessThan(300)
+  })
+
+  test('a stranger learns nothing of which ids there are', async () => {
+    const { stranger, acquire } = await openAdmin()
+    using lease = await acquire('red')
+    expect(await stranger('GET', `/sessions/${lease.session.id}`)).toMatchObject({ status: 401 })
+    expect(await stranger('GET', '/sessions/blue')).toMatchObject({ status: 401 })
+  })
+
+  test('the scheme is spelt in any case', async () => {
+    const { stranger } = await openAdmin()
+    expect(await stranger('GET', '/workers', { headers: { authorization: `bearer ${token}` } })).toMatchObject({
+      status: 200,
+    })
+  })
+
+  test('the body of whoever has none is not read', async () => {
+    const { stranger } = await openAdmin()
+    const answer = await stranger('POST', '/workers/w1/drain', { body: 'x'.repeat(1_000_000) })
+    expect(answer).toMatchObject({ status: 401 })
+  })
+})
+
+describe('without a token', () => {
+  test.each([...open, ...lists])('%s %s is open to this machine', async (method, path) => {
+    const { stranger, acquire } = await openAdmin({ token: undefined })
+    using lease = await acquire('red')
+    expect(lease.session.id).toBe('red')
+    expect(await stranger(method, path)).toMatchObject({ status: 200 })
+  })
+
+  test.each(changes)('%s %s is refused', async (method, path) => {
+    const { stranger, acquire, pool } = await openAdmin({ token: undefined })
+    using lease = await acquire('red')
+    expect(lease.session.id).toBe('red')
+    for (const headers of [{}, { authorization: 'Bearer ' }, { authorization: `Bearer ${token}` }]) {
+      const answer = await stranger(method, path, { headers })
+      expect(answer).toMatchObject({ status: 403, json: { code: 'TOKEN_NOT_CONFIGURED' } })
+    }
+    expect(pool.sessions()).toMatchObject([{ state: 'active' }])
+  })
+
+  test('ids are not shown to other machines', async () => {
+    const { pool } = await openAdmin()
+    const address = Object.values(networkInterfaces())
+      .flatMap((all) => all ?? [])
+      .find(({ internal, family }) => !internal && family === 'IPv4')?.address
+    const handler = toNodeHandler(createAdmin(pool).app)
+    // Where there is no other address, the one of the connection is taken for another.
+    const server = createServer((req, res) => {
+      if (address === undefined) Object.defineProperty(req.socket, 'remoteAddress', { value: '192.0.2.1' })
+      void handler(req, res)
+    })
+    await new Promise<void>((resolve) => {
+      server.listen(0, resolve)
+    })
+    onTestFinished(() => void server.close())
+    const { port } = server.address() as { port: number }
+    const get = (path: string) => fetch(`http://${address ?? '127.0.0.1'}:${port}${path}`)
+    expect((await get('/healthz')).status).toBe(200)
+    const answer = await get('/sessions')
+    expect(answer.status).toBe(403)
+    expect(await answer.json()).toMatchObject({ code: 'TOKEN_NOT_CONFIGURED' })
+  })
+})
+
+describe('against DNS rebinding', () => {
+  test.each([
+    '127.0.0.1',
+    '127.0.0.1:8081',
+    '[::1]',
+    '[::1]:1',
+    '10.0.0.7',
+    'localhost',
+    'LOCALHOST:9',
+    'admin.internal',
+  ])('the host %s is served', async (host) => {
+    const { listener } = await openAdmin({ hosts: ['Admin.internal'] })
+    expect(await send(listener.port, 'GET', '/healthz', { headers: { host } })).toMatchObject({ status: 200 })
+  })
+
+  test.each([
+    'evil.example',
+    'localhost.evil.example',
+    'evil.localhost',
+    '127.0.0.1.evil.example',
+    '0x7f.1',
+    '::1',
+    '[::1',
+    '[evil.example]',
+    'evil.example@127.0.0.1',
+    'admin.internal.',
+  ])('the host %j is refused', async (host) => {
+    const { listener } = await openAdmin({ hosts: ['admin.internal'] })
+    for (const path of ['/healthz', '/stats', '/nothing']) {
+      const answer = await send(listener.port, 'GET', path, { headers: { host } })
+      expect(answer).toMatchObject({ status: 403, json: { code: 'HOST_REFUSED' } })
+    }
+  })
+
+  test.each(['http://evil.example', 'null', 'http://127.0.0.1:1', 'http://localhost.evil.example', ''])(
+    'a page of %j is refused',
+    async (origin) => {
+      const { call, pool } = await openAdmin()
+      const answer = await call('POST', '/workers/w1/drain', { headers: { origin } })
+      expect(answer).toMatchObject({ status: 403, json: { code: 'ORIGIN_REFUSED' } })
+      expect(answer.headers).not.toHaveProperty('access-control-allow-origin')
+      expect(pool.stats().workers.draining).toBe(0)
+    },
+  )
+
+  test('a page of the API itself is served', async () => {
+    const { call, listener } = await openAdmin()
+    expect(await call('GET', '/sessions', { headers: { origin: listener.url } })).toMatchObject({ status: 200 })
+  })
+})
