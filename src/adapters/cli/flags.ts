@@ -113,10 +113,45 @@ const table = [
     description: 'Time open connections get when their session or Corral ends, and workers to stop; then they are cut',
   },
   {
+    name: 'drain-delay',
+    value: 'duration',
+    default: '0',
+    description:
+      'Time that /readyz fails, when Corral is to end, before new sessions are refused; for load balancers to notice',
+  },
+  {
     name: 'admin',
     value: '[host:]port',
-    description: 'Serve /healthz, /readyz and /stats there; the host defaults to 127.0.0.1',
+    description: 'Serve the admin API there; the host defaults to 127.0.0.1',
   },
+  {
+    name: 'admin-token-file',
+    value: 'file',
+    sets: 'token',
+    description:
+      'File with the token of the admin API; else CORRAL_ADMIN_TOKEN of the environment is the token, if it is set',
+  },
+  {
+    name: 'admin-host',
+    value: 'name',
+    repeatable: true,
+    sets: 'hosts',
+    description: 'Name under which the admin API may be reached, besides localhost and IP addresses',
+  },
+  {
+    name: 'metrics',
+    description: 'Serve metrics for Prometheus at /metrics of the admin API; needs the package prom-client',
+  },
+  {
+    name: 'otel',
+    description:
+      'Trace requests with OpenTelemetry; needs the package @opentelemetry/api, and an SDK that Node is told to --import',
+  },
+  {
+    name: 'access-log',
+    description: 'Print a line for each request and each WebSocket when it is over, without the query',
+  },
+  { name: 'access-log-query', description: 'Print queries in the access log, too' },
   { name: 'json', description: 'Print events as JSON, one object a line' },
   { name: 'verbose', description: 'Print what the workers write, too' },
   { name: 'help', description: 'Print this help' },

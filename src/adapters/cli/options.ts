@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { parseDuration } from './duration.ts'
 import { type FlagName, flags } from './flags.ts'
@@ -20,11 +21,22 @@ export interface RunOptions {
   readonly queueLimit: number
   readonly acquireTimeout: number
   readonly grace: number
-  readonly admin: { readonly host: string; readonly port: number } | undefined
+  readonly drainDelay: number
+  readonly admin: AdminOptions | undefined
+  readonly metrics: boolean
+  readonly otel: boolean
+  readonly accessLog: { readonly queries: boolean } | undefined
   readonly json: boolean
   readonly verbose: boolean
   readonly command: string
   readonly args: readonly string[]
+}
+
+export interface AdminOptions {
+  readonly host: string
+  readonly port: number
+  readonly token: string | undefined
+  readonly hosts: readonly string[]
 }
 
 export type SessionSource =
@@ -58,7 +70,11 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
     queueLimit: count('queue-limit', given.one('queue-limit')),
     acquireTimeout: duration('acquire-timeout', given.one('acquire-timeout')),
     grace: duration('grace', given.one('grace')),
-    admin: given.has('admin') ? address(given.one('admin')) : undefined,
+    drainDelay: duration('drain-delay', given.one('drain-delay')),
+    admin: admin(given, env),
+    metrics: metrics(given),
+    otel: given.has('otel'),
+    accessLog: accessLog(given),
     json: given.has('json'),
     verbose: given.has('verbose'),
     command,
@@ -179,6 +195,39 @@ function variable(text: string, env: NodeJS.ProcessEnv): [string, string] {
   const found = value ?? env[key]
   if (found === undefined) throw invalid('env', text, 'KEY=VALUE, or the name of a variable that is set')
   return [key, found]
+}
+
+function admin(given: Given, env: NodeJS.ProcessEnv): AdminOptions | undefined {
+  if (given.has('admin')) {
+    return { ...address(given.one('admin')), token: adminToken(given, env), hosts: given.all('admin-host') }
+  }
+  for (const name of ['admin-token-file', 'admin-host'] as const) {
+    if (given.has(name)) throw new UsageError(`--${name} has no effect without --admin`)
+  }
+  return undefined
+}
+
+/** Not an option: everyone on the machine can read the command lines of its processes. */
+function adminToken(given: Given, env: NodeJS.ProcessEnv): string | undefined {
+  if (!given.has('admin-token-file')) return env['CORRAL_ADMIN_TOKEN'] || undefined
+  const file = given.one('admin-token-file')
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (cause) {
+    throw new UsageError(`--admin-token-file expects a file that can be read: ${(cause as Error).message}`, { cause })
+  }
+}
+
+function metrics(given: Given): boolean {
+  if (given.has('metrics') && !given.has('admin')) throw new UsageError('--metrics has no effect without --admin')
+  return given.has('metrics')
+}
+
+function accessLog(given: Given): RunOptions['accessLog'] {
+  const queries = given.has('access-log-query')
+  if (given.has('access-log')) return { queries }
+  if (queries) throw new UsageError('--access-log-query has no effect without --access-log')
+  return undefined
 }
 
 function address(text: string): { host: string; port: number } {

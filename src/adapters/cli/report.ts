@@ -1,6 +1,7 @@
 import { isatty } from 'node:tty'
 import { stripVTControlCharacters } from 'node:util'
 import { createConsola } from 'consola'
+import type { RequestRecord } from '../h3/index.ts'
 import { type PoolEvent, type PoolStats, type WorkerAddress, isCorralError } from '../../index.ts'
 import { formatDuration } from './duration.ts'
 import { printFailure } from './print.ts'
@@ -28,6 +29,7 @@ export type ReportEvent =
       readonly method: string | undefined
       readonly error: unknown
     }
+  | ({ readonly type: 'request.ended' } & RequestRecord)
   | { readonly type: 'error'; readonly error: unknown }
 
 export type Report = (event: ReportEvent) => void
@@ -71,7 +73,7 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
     case 'gateway.listening':
       return `gateway listening on ${event.url}`
     case 'admin.listening':
-      return `admin listening on ${event.url}: /healthz /readyz /stats`
+      return `admin listening on ${event.url}`
     case 'gateway.stopping':
       return `${event.signal}: no new sessions, open connections get ${formatDuration(event.grace)}; again to stop now`
     case 'gateway.cutting':
@@ -82,6 +84,8 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
       return `${event.workerId} ${event.stream} | ${printable(event.line)}`
     case 'request.failed':
       return `request failed: ${event.code}${event.status === undefined ? '' : ` ${event.status}`}, ${event.method ?? 'no method'}, session ${quote(event.sessionId)}: ${printable(messageOf(event.error))}`
+    case 'request.ended':
+      return describeRequest(event)
     case 'pool.running':
       return `pool running: ${event.workers.total} ${event.workers.total === 1 ? 'worker' : 'workers'} ready`
     case 'worker.spawning':
@@ -117,6 +121,16 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
     case 'pool.stopped':
       return 'pool stopped'
   }
+}
+
+/** Method and target are a stranger's words as ids are. */
+function describeRequest(record: RequestRecord): string {
+  const { kind, outcome, status, code, method = '', target = '', sessionId, workerId, address } = record
+  const what = `${kind === 'websocket' ? 'websocket' : printable(method)} ${quote(target)}`
+  const answer = [status ?? 'no answer', outcome === 'answered' ? undefined : outcome, code]
+  const where = workerId === undefined ? '' : ` on ${workerId}`
+  const session = sessionId === undefined ? '' : `, session ${quote(sessionId)}${where}`
+  return `${address ?? 'somebody'} ${what} ${answer.filter((part) => part !== undefined).join(' ')}, ${Math.round(record.duration)}ms, ${record.bytesIn} B in, ${record.bytesOut} B out${session}`
 }
 
 const WARNINGS: ReadonlySet<ReportEvent['type']> = new Set([

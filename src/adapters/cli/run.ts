@@ -1,17 +1,20 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { InvalidOptionError, type Pool, createPool, isCorralError, processWorker } from '../../index.ts'
-import { createGateway, fromCookie, fromHeader, fromPath, fromQuery } from '../h3/index.ts'
-import { serveAdmin } from './admin.ts'
+import { type AdminListener, createAdmin } from '../admin/index.ts'
+import { type Gateway, createGateway, fromCookie, fromHeader, fromPath, fromQuery } from '../h3/index.ts'
 import { type FlagName, flags } from './flags.ts'
-import { ListenError, type Listener } from './listener.ts'
-import { type RunOptions, type SessionSource, UsageError } from './options.ts'
+import { ListenError } from './listen-error.ts'
+import { type AdminOptions, type RunOptions, type SessionSource, UsageError } from './options.ts'
 import { printFailure } from './print.ts'
 import { type Report, createReport } from './report.ts'
+import { type Telemetry, createTelemetry } from './telemetry.ts'
 import { type StopSignals, aborted, watchSignals } from './signals.ts'
 
 /** What has been started, to be stopped again however the run ends. */
 interface Parts {
-  admin?: Listener
+  admin?: AdminListener
   pool?: Pool
+  gateway?: Gateway
   isReady: boolean
 }
 
@@ -60,18 +63,19 @@ async function serve(
 ): Promise<void> {
   const { admin, grace } = options
   const sessionId = options.sessions.map(extractor)
+  const telemetry = await createTelemetry(options, report)
   if (admin) {
-    const state = { isReady: () => parts.isReady, stats: () => parts.pool?.stats() }
-    parts.admin = await listening('admin', admin, () => serveAdmin(state, admin))
+    parts.admin = await listenAdmin(admin, report, parts, telemetry)
     report({ type: 'admin.listening', url: parts.admin.url, port: parts.admin.port })
   }
   const ended = AbortSignal.any([stop, crash])
-  const pool = await startPool(options, report, ended)
+  const pool = await startPool(options, report, telemetry, ended)
   parts.pool = pool
   report({ type: 'pool.running', workers: pool.stats().workers })
   ended.throwIfAborted()
 
   const gateway = createGateway(pool, {
+    ...telemetry.hooks,
     sessionId,
     onError: ({ code, status, sessionId, method, cause }) => {
       // The others are the clients' doing, or told by the pool's events.
@@ -79,6 +83,8 @@ async function serve(
       report({ type: 'request.failed', code, status, sessionId, method, error: cause })
     },
   })
+  parts.gateway = gateway
+  telemetry.metrics?.watch(pool, gateway)
   const listener = await listening('port', options, () =>
     gateway.listen({ hostname: options.host, port: options.port }),
   )
@@ -88,6 +94,7 @@ async function serve(
   await aborted(ended)
   parts.isReady = false
   if (!crash.aborted) report({ type: 'gateway.stopping', signal: String(stop.reason), grace })
+  await delay(options.drainDelay, AbortSignal.any([cut, crash]))
   // Cut short, it is the caller that closes the pool, and the end of the process that cuts what is open.
   await Promise.race([
     Promise.all([pool.drain({ deadline: grace }), listener.close({ grace })]),
@@ -96,7 +103,25 @@ async function serve(
   if (cut.aborted) report({ type: 'gateway.cutting', signal: String(cut.reason) })
 }
 
-function startPool(options: RunOptions, report: Report, signal: AbortSignal): Promise<Pool> {
+function listenAdmin(
+  options: AdminOptions,
+  report: Report,
+  parts: Parts,
+  { metrics }: Telemetry,
+): Promise<AdminListener> {
+  const { host: hostname, port, token, hosts } = options
+  const admin = createAdmin(() => parts.pool, {
+    token,
+    hosts,
+    isReady: () => parts.isReady,
+    gateway: () => parts.gateway,
+    metrics,
+    onError: (error) => report({ type: 'error', error }),
+  })
+  return listening('admin', options, () => admin.listen({ hostname, port }))
+}
+
+function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, signal: AbortSignal): Promise<Pool> {
   const worker = processWorker({
     command: options.command,
     args: options.args,
@@ -112,7 +137,7 @@ function startPool(options: RunOptions, report: Report, signal: AbortSignal): Pr
     size: { min: options.min, max: options.max, warm: options.warm },
     session: { idleTtl: options.idleTtl, maxAge: options.maxAge, grace: options.grace, reuse: options.reuse },
     queue: { limit: options.queueLimit, timeout: options.acquireTimeout },
-    onEvent: report,
+    onEvent,
     signal,
   })
 }
@@ -140,13 +165,20 @@ async function listening<T>(
   }
 }
 
+/** Resolves after a while, or as soon as the signal aborts. */
+async function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
+  if (milliseconds > 0) await sleep(milliseconds, undefined, { signal }).catch(() => {})
+}
+
 /** The library names its own options; here they have been given as flags. */
 function throwIfUsage(error: unknown, name?: FlagName): void {
   if (error instanceof UsageError) throw error
   if (!(error instanceof InvalidOptionError)) return
   const flag = flags.find((flag) => (name === undefined ? flag.sets === error.option : flag.name === name))
   let message = error.message.replace(/^Invalid option "[^"]*"/, flag ? `--${flag.name}` : '$&')
-  for (const { name, sets } of flags) if (sets !== undefined) message = message.replaceAll(sets, `--${name}`)
+  for (const { name, sets } of flags) {
+    if (sets !== undefined) message = message.replace(new RegExp(`(?<![\\w.-])${sets}(?![\\w-])`, 'g'), `--${name}`)
+  }
   throw new UsageError(message, { cause: error })
 }
 

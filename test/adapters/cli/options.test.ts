@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { flags } from '../../../src/adapters/cli/flags.ts'
 import { UsageError, parseRunOptions } from '../../../src/adapters/cli/options.ts'
@@ -22,7 +25,11 @@ describe('corral run', () => {
       queueLimit: 1000,
       acquireTimeout: 30_000,
       grace: 5000,
+      drainDelay: 0,
       admin: undefined,
+      metrics: false,
+      otel: false,
+      accessLog: undefined,
       json: false,
       verbose: false,
       command: 'node',
@@ -34,7 +41,7 @@ describe('corral run', () => {
     const line =
       '--host 0.0.0.0 --port 0 --session cookie:sid --session query:s --session path --session path:/t --min 2 --max 4 --warm 1 ' +
       '--ttl never --max-age 1h --reuse reset --reset-path /reset --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
-      '--queue-limit 0 --acquire-timeout 0 --grace 10s --admin 9000 --json --verbose -- a b'
+      '--queue-limit 0 --acquire-timeout 0 --grace 10s --drain-delay 3s --admin 9000 --admin-host a.test --admin-host b.test --metrics --otel --access-log --access-log-query --json --verbose -- a b'
     expect(parse(line)).toEqual({
       host: '0.0.0.0',
       port: 0,
@@ -56,7 +63,11 @@ describe('corral run', () => {
       queueLimit: 0,
       acquireTimeout: 0,
       grace: 10_000,
-      admin: { host: '127.0.0.1', port: 9000 },
+      drainDelay: 3000,
+      admin: { host: '127.0.0.1', port: 9000, token: undefined, hosts: ['a.test', 'b.test'] },
+      metrics: true,
+      otel: true,
+      accessLog: { queries: true },
       json: true,
       verbose: true,
       command: 'a',
@@ -87,7 +98,17 @@ describe('corral run', () => {
     ['[::1]:0', { host: '::1', port: 0 }],
     ['localhost:1', { host: 'localhost', port: 1 }],
   ])('--admin %s', (text, address) => {
-    expect(parse(`--admin ${text} -- a`).admin).toEqual(address)
+    expect(parse(`--admin ${text} -- a`).admin).toMatchObject(address)
+  })
+
+  test('takes the token of the admin API from the environment, or from a file that is given', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'corral-')), 'token')
+    writeFileSync(file, 'of-the-file\n')
+    const env = { CORRAL_ADMIN_TOKEN: 'of-the-environment' }
+    expect(parse('--admin 1 -- a', env).admin?.token).toBe('of-the-environment')
+    expect(parse(`--admin 1 --admin-token-file ${file} -- a`, env).admin?.token).toBe('of-the-file')
+    expect(parse('--admin 1 -- a', { CORRAL_ADMIN_TOKEN: '' }).admin?.token).toBeUndefined()
+    rmSync(dirname(file), { recursive: true })
   })
 
   test.each([
@@ -117,6 +138,12 @@ describe('corral run', () => {
     ['--env =1 -- a', '--env expects KEY=VALUE or KEY'],
     ['--env UNSET -- a', '--env expects KEY=VALUE, or the name of a variable that is set, got "UNSET"'],
     ['--admin host -- a', '--admin expects HOST:PORT or PORT, got "host"'],
+    ['--admin-token-file f -- a', '--admin-token-file has no effect without --admin'],
+    ['--admin-host a.test -- a', '--admin-host has no effect without --admin'],
+    ['--admin 1 --admin-token-file /no/such -- a', '--admin-token-file expects a file that can be read: ENOENT'],
+    ['--metrics -- a', '--metrics has no effect without --admin'],
+    ['--access-log-query -- a', '--access-log-query has no effect without --access-log'],
+    ['--drain-delay 3 -- a', '--drain-delay expects a duration'],
   ])('refuses %j', (line, message) => {
     expect(() => parse(line)).toThrow(UsageError)
     expect(() => parse(line)).toThrow(message)

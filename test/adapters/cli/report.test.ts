@@ -64,6 +64,29 @@ suite('a report', () => {
     expect(line).toBe('session "a\\nsession \\"b\\" lost\\u001b[2J" lost on w1: crashed, SIGKILL | x | red')
   })
 
+  test('of a request has no word of a stranger unescaped', () => {
+    const line = describe({
+      type: 'request.ended',
+      kind: 'http',
+      outcome: 'refused',
+      status: 503,
+      code: 'QUEUE_FULL',
+      method: 'GET',
+      target: '/\u001b[2J\u009b2J"\n127.0.0.1 GET "/forged" 200',
+      sessionId: 'a"\nb',
+      address: '::1',
+      workerId: undefined,
+      startedAt: 0,
+      wait: undefined,
+      duration: 1.6,
+      bytesIn: 0,
+      bytesOut: 0,
+    })
+    expect(line).toBe(
+      '::1 GET "/\\u001b[2J\\"\\n127.0.0.1 GET \\"/forged\\" 200" 503 refused QUEUE_FULL, 2ms, 0 B in, 0 B out, session "a\\"\\nb"',
+    )
+  })
+
   test('as JSON has the time, the type, the fields, and errors as code and message', () => {
     const time = new Date(0)
     expect(JSON.parse(toJson(lost, time))).toEqual({

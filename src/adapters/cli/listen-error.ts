@@ -1,35 +1,4 @@
-import type { Server } from 'node:http'
 import { isIPv6 } from 'node:net'
-
-export interface Listener {
-  /** Without a slash at the end. */
-  readonly url: string
-  readonly port: number
-  /** Stops listening and closes what is still open. */
-  close(): Promise<void>
-}
-
-/** Rejects with Node's own error, whose `code` tells a busy port from a bad address. */
-export async function listen(server: Server, { host, port }: { host: string; port: number }): Promise<Listener> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, () => {
-      server.off('error', reject)
-      resolve()
-    })
-  })
-  const address = server.address()
-  const bound = typeof address === 'object' && address !== null ? address.port : port
-  return {
-    url: `http://${isIPv6(host) ? `[${host}]` : host}:${bound}`,
-    port: bound,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      }),
-  }
-}
 
 /** Somewhere could not be listened on. Carries the code of the cause, such as `EADDRINUSE`. */
 export class ListenError extends Error {

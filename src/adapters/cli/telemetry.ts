@@ -1,0 +1,51 @@
+import type { PoolEvent } from '../../index.ts'
+import type { GatewayOptions, RequestRecord } from '../h3/index.ts'
+import { type Metrics, createMetrics } from '../metrics/index.ts'
+import { createTracing } from '../otel/index.ts'
+import type { RunOptions } from './options.ts'
+import type { Report } from './report.ts'
+
+/** What is told of a run besides its report. */
+export interface Telemetry {
+  readonly metrics: Metrics | undefined
+  readonly onEvent: (event: PoolEvent) => void
+  /** For the gateway. */
+  readonly hooks: Pick<GatewayOptions, 'onRequest' | 'trace'>
+}
+
+/** @throws `PEER_MISSING` */
+export async function createTelemetry(
+  { metrics: hasMetrics, otel, accessLog }: Pick<RunOptions, 'metrics' | 'otel' | 'accessLog'>,
+  report: Report,
+): Promise<Telemetry> {
+  const metrics = hasMetrics ? await createMetrics({ processMetrics: true }) : undefined
+  const tracing = otel ? await createTracing() : undefined
+  const log = accessLog && ((record: RequestRecord) => report({ type: 'request.ended', ...logged(record, accessLog) }))
+  return {
+    metrics,
+    onEvent: (event) => {
+      report(event)
+      metrics?.onEvent(event)
+    },
+    hooks: {
+      trace: tracing?.trace,
+      onRequest: both(metrics?.onRequest, log),
+    },
+  }
+}
+
+type OnRequest = NonNullable<GatewayOptions['onRequest']>
+
+/** `undefined` when there is none: requests are only followed where somebody is told. */
+function both(first: OnRequest | undefined, second: OnRequest | undefined): OnRequest | undefined {
+  if (first === undefined || second === undefined) return first ?? second
+  return (record) => {
+    first(record)
+    second(record)
+  }
+}
+
+/** A query may hold secrets, and is only logged on request. */
+function logged(record: RequestRecord, { queries }: { readonly queries: boolean }): RequestRecord {
+  return queries ? record : { ...record, target: record.target?.replace(/[?#].*$/s, '') }
+}
