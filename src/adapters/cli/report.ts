@@ -125,11 +125,12 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
 
 /** Method and target are a stranger's words as ids are. */
 function describeRequest(record: RequestRecord): string {
-  const { kind, outcome, status, code, method = '', target = '', sessionId, workerId, address } = record
+  const { kind, outcome, status, code, method = '', target = '', sessionId, principal, workerId, address } = record
   const what = `${kind === 'websocket' ? 'websocket' : printable(method)} ${quote(target)}`
   const answer = [status ?? 'no answer', outcome === 'answered' ? undefined : outcome, code]
+  const owner = principal === undefined ? '' : ` of ${quote(principal)}`
   const where = workerId === undefined ? '' : ` on ${workerId}`
-  const session = sessionId === undefined ? '' : `, session ${quote(sessionId)}${where}`
+  const session = sessionId === undefined ? owner : `, session ${quote(sessionId)}${owner}${where}`
   return `${address ?? 'somebody'} ${what} ${answer.filter((part) => part !== undefined).join(' ')}, ${Math.round(record.duration)}ms, ${record.bytesIn} B in, ${record.bytesOut} B out${session}`
 }
 

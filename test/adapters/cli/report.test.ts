@@ -74,6 +74,7 @@ suite('a report', () => {
       method: 'GET',
       target: '/\u001b[2J\u009b2J"\n127.0.0.1 GET "/forged" 200',
       sessionId: 'a"\nb',
+      principal: 'c\nd',
       address: '::1',
       workerId: undefined,
       startedAt: 0,
@@ -83,7 +84,7 @@ suite('a report', () => {
       bytesOut: 0,
     })
     expect(line).toBe(
-      '::1 GET "/\\u001b[2J\\"\\n127.0.0.1 GET \\"/forged\\" 200" 503 refused QUEUE_FULL, 2ms, 0 B in, 0 B out, session "a\\"\\nb"',
+      '::1 GET "/\\u001b[2J\\"\\n127.0.0.1 GET \\"/forged\\" 200" 503 refused QUEUE_FULL, 2ms, 0 B in, 0 B out, session "a\\"\\nb" of "c\\nd"',
     )
   })
 

@@ -147,6 +147,7 @@ describe('what is exposed', () => {
           method: 'GET',
           target: '/',
           sessionId: 'red',
+          principal: undefined,
           address: '127.0.0.1',
           workerId: 'w1',
           startedAt: 0,
