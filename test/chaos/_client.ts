@@ -76,7 +76,7 @@ export class Client {
       return false
     } finally {
       clearTimeout(timer)
-      this.#witness.unanswered(ask, exchange.upload !== undefined)
+      this.#witness.unanswered(ask)
     }
   }
 
@@ -92,7 +92,7 @@ export class Client {
       const ask = this.#witness.ask(id)
       socket.send(JSON.stringify({ nonce: ask.nonce }))
       await delay(this.#random.between(0, 10))
-      this.#witness.unanswered(ask)
+      this.#witness.unansweredMessage(ask)
     } else if (await inbox.open) {
       while (answered < messages && (await this.#message(id, socket, inbox))) {
         answered++
@@ -117,7 +117,7 @@ export class Client {
       const outcome = inbox.isTired ? 'socket silent' : 'socket cut'
       this.#journal.tally(outcome)
       this.#journal.note(`client ${ask.nonce} of ${id}: ${outcome}`)
-      this.#witness.unanswered(ask)
+      this.#witness.unansweredMessage(ask)
       return false
     }
     this.#journal.tally('answer')

@@ -65,6 +65,12 @@ export class Scene {
       sessionId: [fromHeader('x-session-id'), fromPath()],
       upstream: { connectTimeout: 2_000, headersTimeout: 3_000, bodyTimeout: 3_000 },
       onError: ({ code }) => journal.tally(`gateway: ${code}`),
+      trace: (req) => {
+        const nonce = req.headers['x-nonce']
+        if (typeof nonce !== 'string') return undefined
+        witness.arrived(nonce)
+        return { end: () => witness.over(nonce) }
+      },
     })
     const listener = await gateway.listen({ port: 0 })
     return new Scene(options, { random, journal, witness, workers, pool, listener })

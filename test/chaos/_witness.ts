@@ -47,12 +47,14 @@ interface Epoch {
   highest: number
 }
 
-/**
- * The news that a client has left has so long to get to the gateway, which may ask a worker until then. Node does not hear of
- * it while it holds back an upload, so that one may wait in the queue to the end: longer than its timeout, in _scene.ts.
- */
-const ABORT_LIMIT = 1_000
-const ABORT_LIMIT_OF_UPLOADS = 10_000
+/** What a worker may have counted although nobody saw the answer. */
+interface Unanswered {
+  readonly sentAt: number
+  /** Of a request: the gateway tells until when it was at it. It may hear late that a client has left. */
+  readonly nonce: string | undefined
+  /** Of what no request is: until when a worker may have counted it. */
+  readonly failedAt: number
+}
 
 /** The news of a death has so long to get from the kernel to the pool, in milliseconds of a machine with better things to do. */
 const NEWS_LIMIT = 5_000
@@ -71,7 +73,9 @@ export class Witness {
   readonly #bindings = new Map<string, Binding[]>()
   readonly #epochs = new Map<string, Epoch>()
   readonly #newest = new Map<string, { epoch: string; count: number }>()
-  readonly #unanswered = new Map<string, { sentAt: number; failedAt: number }[]>()
+  readonly #unanswered = new Map<string, Unanswered[]>()
+  /** The requests that the gateway has seen, by their nonces, and when it was done with them. */
+  readonly #requests = new Map<string, number>()
   #asked = 0
 
   constructor(name: string, journal: Journal) {
@@ -112,7 +116,7 @@ export class Witness {
     if (stamp.nonce === 'poison' && stamp.session === ask.id) {
       // The worker's own session got the worker's own garbage. The count is another request's.
       this.#journal.tally('answer poisoned')
-      this.#unansweredAt(ask, now)
+      this.#excuse(ask, { nonce: undefined, failedAt: now })
       return
     }
     if (stamp.nonce !== ask.nonce || stamp.session !== ask.id || stamp.owner !== ask.id) {
@@ -139,10 +143,24 @@ export class Witness {
       this.#newest.set(ask.id, { epoch: key, count: stamp.count })
   }
 
+  /** The gateway has got the request with that nonce. */
+  arrived(nonce: string): void {
+    this.#requests.set(nonce, Number.POSITIVE_INFINITY)
+  }
+
+  /** The gateway is done with the request: nothing more of it goes to a worker. */
+  over(nonce: string): void {
+    this.#requests.set(nonce, performance.now())
+  }
+
   /** The request was refused, failed or was given up: the worker may have counted it all the same. */
-  unanswered(ask: Ask, isUpload = false): void {
-    if (ask.isAnswered) return
-    this.#unansweredAt(ask, performance.now() + (isUpload ? ABORT_LIMIT_OF_UPLOADS : ABORT_LIMIT))
+  unanswered(ask: Ask): void {
+    if (!ask.isAnswered) this.#excuse(ask, { nonce: ask.nonce, failedAt: Number.NaN })
+  }
+
+  /** Nor was the message of a WebSocket, which is over by now. */
+  unansweredMessage(ask: Ask): void {
+    this.#excuse(ask, { nonce: undefined, failedAt: performance.now() })
   }
 
   /** The client was told `SESSION_LOST`: so must the listeners have been. */
@@ -196,6 +214,7 @@ export class Witness {
     this.#epochs.clear()
     this.#newest.clear()
     this.#unanswered.clear()
+    this.#requests.clear()
   }
 
   #started({ sessionId: id, token, workerId }: PoolEvents['session.started']): void {
@@ -266,18 +285,21 @@ export class Witness {
     const missing = highest - counts.size
     if (missing === 0) return
     const bindings = this.#of(id).filter(({ token }) => tokens.has(token))
-    const excuses = (this.#unanswered.get(id) ?? []).filter(({ sentAt, failedAt }) =>
-      bindings.some(({ startedAt, endedAt }) => sentAt <= endedAt && failedAt >= startedAt),
-    )
+    const excuses = (this.#unanswered.get(id) ?? []).filter(({ sentAt, nonce, failedAt }) => {
+      // What the gateway never saw no worker has counted.
+      const until = nonce === undefined ? failedAt : (this.#requests.get(nonce) ?? Number.NEGATIVE_INFINITY)
+      return bindings.some(({ startedAt, endedAt }) => sentAt <= endedAt && until >= startedAt)
+    })
     if (missing <= excuses.length) return
     const text = `${id} at ${key}: ${missing} of 1 to ${highest} were not seen, ${excuses.length} requests were unanswered`
     this.#journal.violate('counts repeated or missing', text, id)
   }
 
-  #unansweredAt({ id, sentAt }: Ask, failedAt: number): void {
+  #excuse({ id, sentAt }: Ask, until: Omit<Unanswered, 'sentAt'>): void {
+    const excuse = { sentAt, ...until }
     const list = this.#unanswered.get(id)
-    if (list === undefined) this.#unanswered.set(id, [{ sentAt, failedAt }])
-    else list.push({ sentAt, failedAt })
+    if (list === undefined) this.#unanswered.set(id, [excuse])
+    else list.push(excuse)
   }
 
   #of(id: string): Binding[] {

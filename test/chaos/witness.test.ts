@@ -28,8 +28,11 @@ describe('the witness says nothing when', () => {
     const { witness, answer, start, end } = scene()
     start(1, 'red', 'w1')
     answer('red', { pid: 101, count: 1 })
-    witness.unanswered(witness.ask('red'))
+    const lost = witness.ask('red')
+    witness.arrived(lost.nonce)
+    witness.unanswered(lost)
     answer('red', { pid: 101, count: 3 })
+    witness.over(lost.nonce)
     end(1, 'red', 'expired')
     witness.settle()
   })
@@ -108,6 +111,20 @@ describe('the witness tells of', () => {
 
   test('a count that nothing explains', () => {
     const { witness, answer, start, end } = scene('counts repeated or missing')
+    start(1, 'red', 'w1')
+    answer('red', { pid: 101, count: 2 })
+    end(1, 'red', 'expired')
+    witness.settle()
+  })
+
+  test('a count that only requests could explain which no worker can have got', () => {
+    const { witness, answer, start, end } = scene('counts repeated or missing')
+    // One never reached the gateway, and with the other it was done before the session began.
+    witness.unanswered(witness.ask('red'))
+    const early = witness.ask('red')
+    witness.arrived(early.nonce)
+    witness.over(early.nonce)
+    witness.unanswered(early)
     start(1, 'red', 'w1')
     answer('red', { pid: 101, count: 2 })
     end(1, 'red', 'expired')
