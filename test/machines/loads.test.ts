@@ -4,3 +4,11 @@ import { expect, test } from 'vitest'
 test('a chart that contradicts itself fails a test, not only the files that import it', async () => {
   expect(Object.keys(await import('corral/machines'))).toContain('poolMachine')
 })
+
+test('so does a chart whose exploration fails or never ends', async () => {
+  const [{ workerWalks }, { poolWalks }] = await Promise.all([
+    import('../model/_worker.ts'),
+    import('../model/_pool.ts'),
+  ])
+  expect(Math.min(workerWalks.length, poolWalks.length)).toBeGreaterThan(0)
+})

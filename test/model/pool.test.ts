@@ -4,6 +4,11 @@ import { byTitle, deadEnds, replay, statesOf, transitionsOf, type Step } from '.
 import { transcript } from './_transcript.ts'
 import { inertPool, poolExploration, poolWalks } from './_pool.ts'
 
+// The walks follow the chart: one that is gone would not be missed.
+test('the pool chart has these transitions', () => {
+  expect(transitionsOf(poolMachine).toSorted().join('\n')).toMatchSnapshot()
+})
+
 test('the walks take every transition of the pool chart', () => {
   expect([...new Set(poolWalks.flatMap(({ transitions }) => transitions))].toSorted()).toEqual(
     transitionsOf(poolMachine).toSorted(),

@@ -20,6 +20,11 @@ const exploration: Exploration = {
 }
 const walks = findWalks(sessionMachine, [exploration])
 
+// The walks follow the chart: one that is gone would not be missed.
+test('the session chart has these transitions', () => {
+  expect(transitionsOf(sessionMachine).toSorted().join('\n')).toMatchSnapshot()
+})
+
 test('the walks take every transition of the session chart', () => {
   expect([...new Set(walks.flatMap(({ transitions }) => transitions))].toSorted()).toEqual(
     transitionsOf(sessionMachine).toSorted(),

@@ -1,8 +1,19 @@
-import { workerMachine, type WorkerContext, type WorkerFact, type WorkerStatus } from 'corral/machines'
+import {
+  workerMachine,
+  type WorkerContext,
+  type WorkerFact,
+  type WorkerInput,
+  type WorkerStatus,
+} from 'corral/machines'
 import { describe, expect, test } from 'vitest'
 import { byTitle, deadEnds, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
 import { transcript } from './_transcript.ts'
 import { inertWorker, workerExplorations, workerPolicy, workerWalks } from './_worker.ts'
+
+// The walks follow the chart: one that is gone would not be missed.
+test('the worker chart has these transitions', () => {
+  expect(transitionsOf(workerMachine).toSorted().join('\n')).toMatchSnapshot()
+})
 
 test('the walks take every transition of the worker chart', () => {
   expect([...new Set(workerWalks.flatMap(({ transitions }) => transitions))].toSorted()).toEqual(
@@ -50,7 +61,8 @@ describe('on the pure machine', () => {
     checkReports(steps)
     checkSessions(steps)
     for (const step of steps) checkState(step)
-    expect(transcript(steps)).toMatchSnapshot()
+    const { reuse } = (input as WorkerInput).policy
+    expect(`with reuse '${reuse}'\n${transcript(steps)}`).toMatchSnapshot()
   })
 })
 
