@@ -21,10 +21,12 @@ export type Access = 'anyone' | 'reader' | 'writer'
  */
 export function assertLocal(event: H3Event, hosts: ReadonlySet<string>): void {
   const { headers } = event.req
-  // Every browser sends one.
+  // Browsers send both alike; a target in absolute-form names a host of its own (RFC 9112 §3.2.2).
   const host = (headers.get('host') ?? event.url.host).toLowerCase()
-  const name = host.replace(/:\d+$/, '')
-  if (!isAddress(name) && name !== 'localhost' && !hosts.has(name)) throw new AdminProblem('HOST_REFUSED')
+  for (const named of [host, event.url.host.toLowerCase()]) {
+    const name = named.replace(/:\d+$/, '')
+    if (!isAddress(name) && name !== 'localhost' && !hosts.has(name)) throw new AdminProblem('HOST_REFUSED')
+  }
   const origin = headers.get('origin')
   if (origin !== null && !isOriginOf(origin, host)) throw new AdminProblem('ORIGIN_REFUSED')
 }

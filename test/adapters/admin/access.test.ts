@@ -3,6 +3,7 @@ import { networkInterfaces } from 'node:os'
 import { toNodeHandler } from 'h3'
 import { createAdmin } from 'corral/admin'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { dial } from '../h3/_scene.ts'
 import { openAdmin, send, token } from './_admin.ts'
 
 const open = [
@@ -156,6 +157,21 @@ describe('against DNS rebinding', () => {
       expect(pool.stats().workers.draining).toBe(0)
     },
   )
+
+  test.each([
+    ['GET http://evil.example/stats HTTP/1.1\r\nHost: 127.0.0.1', 403],
+    ['GET http://127.0.0.1/stats HTTP/1.1\r\nHost: evil.example', 403],
+    ['GET http://127.0.0.1/stats HTTP/1.1\r\nHost: 127.0.0.1', 200],
+    ['GET /stats HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example', 403],
+    ['GET /stats HTTP/1.1\r\nX-Forwarded-Host: evil.example\r\nHost: 127.0.0.1', 200],
+    ['GET /stats HTTP/1.1\r\nX: y', 400],
+    ['GET /stats HTTP/1.0', 200],
+  ])('%j is answered with %i', async (head, status) => {
+    const { listener } = await openAdmin()
+    const client = await dial(listener.port)
+    client.send(`${head}\r\nConnection: close\r\n\r\n`)
+    expect(await client.rest()).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
+  })
 
   test('a page of the API itself is served', async () => {
     const { call, listener } = await openAdmin()
