@@ -61,8 +61,13 @@ function reportJson(event: ReportEvent): void {
 }
 
 export function toJson(event: ReportEvent, time: Date): string {
-  return JSON.stringify({ time: time.toISOString(), ...event }, (_key, value: unknown) =>
+  const text = JSON.stringify({ time: time.toISOString(), ...event }, (_key, value: unknown) =>
     value instanceof Error ? { code: codeOf(value), message: value.message } : value,
+  )
+  // What JSON leaves as it is may still drive a terminal, or end a line.
+  return text.replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
 }
 

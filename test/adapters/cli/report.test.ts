@@ -101,5 +101,8 @@ suite('a report', () => {
       error: { message: 'x' },
     })
     expect(toJson(lost, time)).not.toContain('\n')
+    const hostile = { ...lost, sessionId: 'a\n\u001b[2J\u007f\u009b2J\u2028' }
+    expect(toJson(hostile, time)).toMatch(/^[\u0020-\u007e]+$/)
+    expect(JSON.parse(toJson(hostile, time))).toMatchObject({ sessionId: hostile.sessionId })
   })
 })
