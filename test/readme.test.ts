@@ -55,17 +55,18 @@ describe('the README', () => {
     expect(links.filter((path) => !existsSync(root + path))).toEqual([])
   })
 
-  test('has TypeScript that compiles', () => {
+  test('and docs/operating.md have TypeScript that compiles', () => {
     const folder = `${root}build/readme`
     rmSync(folder, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
-    const blocks = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)]
+    const text = readme + readFileSync(`${root}docs/operating.md`, 'utf8')
+    const blocks = [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)]
     for (const [index, [, block = '']] of blocks.entries()) writeFileSync(`${folder}/${index}.ts`, block)
     const config = { extends: '../../tsconfig.json', compilerOptions: { noUnusedLocals: false }, include: ['*.ts'] }
     writeFileSync(`${folder}/tsconfig.json`, JSON.stringify(config))
     const tsc = `${root}node_modules/typescript/bin/tsc`
     expect(() => execFileSync(process.execPath, [tsc, '--project', folder], { stdio: 'inherit' })).not.toThrow()
-  })
+  }, 120_000)
 })
 
 function after(name: string): string {
