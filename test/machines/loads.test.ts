@@ -1,6 +1,11 @@
-import { expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 
-// A file that cannot be loaded has no tests that could fail, and Stryker counts tests.
+// A file that cannot be loaded has no tests that could fail, and Stryker counts tests. It also has to see that modules
+// are loaded outside of any test: those that share them with this file load them again.
+afterAll(() => {
+  vi.resetModules()
+})
+
 test('a chart that contradicts itself fails a test, not only the files that import it', async () => {
   expect(Object.keys(await import('corral/machines'))).toContain('poolMachine')
 })
