@@ -9,6 +9,7 @@ export type {
   RestartOptions,
   SessionOptions,
   SizeOptions,
+  TenantOptions,
 } from './runtime/options.ts'
 export type { Clock } from './runtime/clock.ts'
 export type { Lease, Session, WorkerInfo } from './runtime/lease.ts'
@@ -39,6 +40,7 @@ export {
   QueueFullError,
   SessionEndedError,
   SessionLostError,
+  TenantLimitError,
   WorkerStartError,
 } from './runtime/errors.ts'
 export type { ErrorCode } from './runtime/errors.ts'

@@ -18,6 +18,14 @@ export interface SessionKey {
   readonly token: number
 }
 
+/** A session that waits for a worker. */
+export interface WaitingSession extends SessionKey {
+  /** Number of the session, in order of arrival. */
+  readonly token: number
+  /** On whose behalf it is opened: tenants take turns. Sessions without one are those of one more tenant. */
+  readonly tenant?: string | undefined
+}
+
 /** Commands to a session. */
 export type SessionCommand =
   /** Its first connection opened. */
@@ -32,7 +40,8 @@ export type SessionFact = SessionKey & { readonly type: 'session.closing'; reado
 
 /** Commands to a worker. */
 export type WorkerCommand =
-  | (SessionKey & { readonly type: 'worker.lease' })
+  /** Take this session. `round` is the one that it was served in: its place in the queue, if it is refused. */
+  | (WaitingSession & { readonly type: 'worker.lease'; readonly round?: number | undefined })
   /** End its session, if it has one, and stop it. `grace`: as in `session.end`. */
   | { readonly type: 'worker.stop'; readonly grace?: number | undefined }
 
@@ -72,7 +81,11 @@ export type WorkerFact =
   | StatusFact
   | CrashFact
   /** The lease came too late: the worker was not healthy any more. */
-  | (SessionKey & { readonly type: 'worker.leaseRefused'; readonly workerId: string })
+  | (WaitingSession & {
+      readonly type: 'worker.leaseRefused'
+      readonly workerId: string
+      readonly round?: number | undefined
+    })
   | (SessionFact & { readonly workerId: string })
   | (SessionKey & { readonly type: 'session.lost'; readonly workerId: string; readonly failure: Failure })
   | (SessionKey & { readonly type: 'session.ended'; readonly workerId: string; readonly reason: SessionEndReason })
@@ -90,9 +103,9 @@ export interface WorkerOutput {
 
 /** Commands to a pool. */
 export type PoolCommand =
-  | (SessionKey & { readonly type: 'session.acquire' })
+  | (WaitingSession & { readonly type: 'session.acquire' })
   /** Nobody waits for this session any more. */
-  | { readonly type: 'session.cancel'; readonly token: number }
+  | (Pick<WaitingSession, 'token' | 'tenant'> & { readonly type: 'session.cancel' })
   /** End this worker's session, if it has one, and stop it; others take its place as need be. `grace`: as in `session.end`. */
   | { readonly type: 'worker.drain'; readonly workerId: string; readonly grace?: number | undefined }
   /** Take no new sessions, end all others, stop every worker. `grace`: as in `session.end`. */

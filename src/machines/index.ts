@@ -11,6 +11,7 @@ export type {
   SessionFact,
   SessionKey,
   StatusFact,
+  WaitingSession,
   WorkerAddress,
   WorkerCommand,
   WorkerFact,
@@ -24,7 +25,7 @@ export { sessionMachine } from './session.ts'
 export type { SessionContext, SessionInput, SessionOutput } from './session.ts'
 export { plan } from './sizing.ts'
 export type { Census, Plan, SizeLimits } from './sizing.ts'
-export { emptyQueue, enqueue, entries, first, remove } from './wait-queue.ts'
-export type { WaitingSession, WaitQueue } from './wait-queue.ts'
+export { dequeue, emptyQueue, enqueue, entries, remove } from './wait-queue.ts'
+export type { WaitQueue } from './wait-queue.ts'
 export { workerMachine } from './worker.ts'
 export type { ProcessInput, ResetInput, WorkerContext, WorkerEvent, WorkerInput, WorkerPolicy } from './worker.ts'

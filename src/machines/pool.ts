@@ -1,4 +1,4 @@
-import { assign, emit, enqueueActions, setup } from 'xstate'
+import { assertEvent, assign, emit, enqueueActions, setup } from 'xstate'
 import type {
   CrashFact,
   DeathFact,
@@ -6,13 +6,14 @@ import type {
   PoolFact,
   SessionKey,
   StatusFact,
+  WaitingSession,
   WorkerFact,
   WorkerOutput,
   WorkerStatus,
 } from './events.ts'
 import type { Failure } from './failure.ts'
 import { plan, type Plan, type SizeLimits } from './sizing.ts'
-import { emptyQueue, enqueue as enqueueSession, first, remove, type WaitQueue } from './wait-queue.ts'
+import { dequeue, emptyQueue, enqueue as enqueueSession, entries, remove, type WaitQueue } from './wait-queue.ts'
 import { workerMachine, type WorkerPolicy } from './worker.ts'
 
 /** The rules a pool lives by. All times in milliseconds. */
@@ -71,6 +72,9 @@ export interface PoolOutput {
 }
 
 export type PoolEvent = PoolCommand | WorkerFact
+
+/** What puts a session in the queue; with its round when it was taken from it before. */
+type QueuedEvent = WaitingSession & { readonly round?: number | undefined }
 
 /**
  * The pool: decides which session gets which worker, and how many workers there are. What it decides on is small plain
@@ -138,11 +142,12 @@ export const poolMachine = setup({
     }),
     /** Most recently idle first: its caches are warm, and those that idle longest may be stopped. */
     leaseNext: enqueueActions(({ context, enqueue }) => {
-      const session = first(context.queue)
+      const next = dequeue(context.queue)
       const workerId = context.idle.at(-1)
-      if (!session || workerId === undefined) return
-      enqueue.assign({ queue: remove(context.queue, session.token), idle: context.idle.slice(0, -1) })
-      enqueue.sendTo(slotOf(context, workerId), { type: 'worker.lease', ...session })
+      if (!next || workerId === undefined) return
+      const { session, round, queue } = next
+      enqueue.assign({ queue, idle: context.idle.slice(0, -1) })
+      enqueue.sendTo(slotOf(context, workerId), { type: 'worker.lease', ...session, round })
     }),
     stopUnneeded: enqueueActions(({ context, enqueue }) => {
       for (const workerId of context.idle.slice(0, context.unneeded)) {
@@ -157,7 +162,7 @@ export const poolMachine = setup({
     }),
     /** It leaves the idle ones in the same step, so that it cannot be leased any more. */
     drainWorker: enqueueActions(({ context, enqueue, event }) => {
-      if (event.type !== 'worker.drain') return
+      assertEvent(event, 'worker.drain')
       enqueue.assign({ idle: without(context.idle, event.workerId) })
       enqueue.sendTo(slotOf(context, event.workerId), { type: 'worker.stop', grace: event.grace })
     }),
@@ -168,24 +173,26 @@ export const poolMachine = setup({
     }),
     recordGrace: assign(({ event }) => (event.type === 'pool.drain' ? { grace: event.grace ?? null } : {})),
     resetUnneeded: assign(({ context }) => ({ unneeded: planFor(context).surplus })),
-    /** Puts a session in its place in the queue: behind all that came before it. */
+    /** Puts a session in its place in the queue: behind all of its tenant that came before it. */
     queueSession: assign(({ context, event }) => {
-      const { sessionId, token } = event as SessionKey
-      return { queue: enqueueSession(context.queue, { sessionId, token }) }
+      const { sessionId, token, tenant, round } = event as QueuedEvent
+      const session = { sessionId, token, ...(tenant !== undefined && { tenant }) }
+      return { queue: enqueueSession(context.queue, session, round) }
     }),
-    cancelSession: assign(({ context, event }) =>
-      event.type === 'session.cancel' ? { queue: remove(context.queue, event.token) } : {},
-    ),
+    cancelSession: assign(({ context, event }) => {
+      assertEvent(event, 'session.cancel')
+      return { queue: remove(context.queue, event) }
+    }),
     refuse: emit(({ event }, params: { code: 'QUEUE_FULL' | 'POOL_DRAINING' }) => {
       const { sessionId, token } = event as SessionKey
       return { type: 'session.refused' as const, sessionId, token, code: params.code, failure: null }
     }),
     refuseWaiting: enqueueActions(({ context, enqueue }, params: { code: 'POOL_DRAINING' | 'START_FAILED' }) => {
       const failure = params.code === 'START_FAILED' ? context.failure : null
-      for (const { sessionId, token } of context.queue.chunks.flat()) {
+      for (const { sessionId, token } of entries(context.queue)) {
         enqueue.emit({ type: 'session.refused', sessionId, token, code: params.code, failure })
       }
-      enqueue.assign({ queue: emptyQueue })
+      enqueue.assign({ queue: { ...emptyQueue, round: context.queue.round } })
     }),
     announceOpened: enqueueActions(({ context, enqueue }) => {
       if (context.failure) enqueue.emit({ type: 'pool.breakerOpened', failure: context.failure })

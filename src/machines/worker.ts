@@ -175,8 +175,7 @@ export const workerMachine = setup({
     }),
     refuseLease: enqueueActions(({ context, enqueue, event, self }) => {
       assertEvent(event, 'worker.lease')
-      const { sessionId, token } = event
-      tell(enqueue, self, { type: 'worker.leaseRefused', workerId: context.id, sessionId, token })
+      tell(enqueue, self, { ...event, type: 'worker.leaseRefused', workerId: context.id })
     }),
     relayClosing: enqueueActions(({ context, enqueue, event, self }) => {
       assertEvent(event, 'session.closing')

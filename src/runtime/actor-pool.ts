@@ -1,8 +1,9 @@
-import * as z from 'zod'
 import { createActor, type ActorRefFrom } from 'xstate'
 import { poolMachine } from '../machines/pool.ts'
 import type { PoolFact, Refusal, SessionKey } from '../machines/events.ts'
+import { validateAcquire, validateClose, validateDrain } from './call-options.ts'
 import type { Clock } from './clock.ts'
+import { deferred } from './deferred.ts'
 import { callSafely, PoolEmitter } from './emitter.ts'
 import { PoolClosedError, QueueFullError, WorkerStartError } from './errors.ts'
 import { toLostEvent, toPoolEvent, type PoolEvent, type PoolEventType } from './events.ts'
@@ -12,9 +13,10 @@ import { resolveOptions, type PoolOptions, type PoolSettings } from './options.t
 import type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from './pool.ts'
 import { SessionRecord } from './session-record.ts'
 import { Sweeper } from './sweeper.ts'
-import { abortSignal, duration, validate } from './validate.ts'
+import { TenantLedger } from './tenant-ledger.ts'
 import { WaitList } from './wait-list.ts'
 import { provideWorker, type Slots } from './worker-actors.ts'
+import { WorkerDrains } from './worker-drains.ts'
 
 /**
  * Makes a pool and starts it. Resolves when `size.min` workers are healthy, which start in parallel.
@@ -28,24 +30,6 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
   const pool = new ActorPool(settings)
   await pool.start()
   return pool
-}
-
-const SESSION_ID = 'a session id: text that is not empty'
-const acquireOptions = z.strictObject({
-  id: z.string(SESSION_ID).min(1, SESSION_ID),
-  timeout: duration,
-  signal: abortSignal.optional(),
-  tenant: z.string().min(1).optional(),
-})
-const drainOptions = z.strictObject({ deadline: duration.default(30_000) }).default({ deadline: 30_000 })
-const closeOptions = z.strictObject({ force: z.boolean().default(false) }).default({ force: false })
-const anyOptions = z.record(z.string(), z.unknown()).optional()
-
-/** A worker that is being taken out of service. */
-interface WorkerDrain {
-  /** When its open connections are cut: the nearest deadline that it was given. */
-  cutAt: number
-  readonly dead: Deferred
 }
 
 /** The façade over the {@link poolMachine} actor: promises, leases, the directory of sessions, events. */
@@ -63,7 +47,8 @@ class ActorPool implements Pool {
   readonly #running = deferred()
   readonly #stopped = deferred()
   readonly #totals = { sessionsStarted: 0, sessionsEnded: 0, sessionsLost: 0, workersStarted: 0, workersCrashed: 0 }
-  readonly #workerDrains = new Map<string, WorkerDrain>()
+  readonly #tenants: TenantLedger
+  readonly #workerDrains = new WorkerDrains()
   #lastToken = 0
   #closing = 0
   /** When open connections are cut: the nearest deadline that a drain was given. */
@@ -72,6 +57,7 @@ class ActorPool implements Pool {
   constructor(settings: PoolSettings) {
     this.#settings = settings
     this.#clock = settings.clock
+    this.#tenants = new TenantLedger(settings.tenantLimits)
     this.#sweeper = new Sweeper(settings, settings.clock)
     const worker = provideWorker(settings, this.#slots, settings.clock)
     const { inspect } = settings
@@ -138,6 +124,7 @@ class ActorPool implements Pool {
       sessions: { active: this.#live.size - idle - this.#closing, idle, closing: this.#closing },
       leases,
       queue: { sessions: this.#waiting.size, waiters },
+      tenants: this.#tenants.size,
       totals: { ...this.#totals },
     }
   }
@@ -155,24 +142,23 @@ class ActorPool implements Pool {
   }
 
   async drainWorker(id: string, options?: DrainOptions): Promise<boolean> {
-    const { deadline } = validate(drainOptions, options)
+    const { deadline } = validateDrain(options)
     const { context } = this.actor.getSnapshot()
     if (this.#state() === 'stopped' || !context.workers.includes(id)) return false
-    const drain = this.#workerDrains.get(id) ?? this.#newWorkerDrain(id)
-    drain.cutAt = Math.min(drain.cutAt, this.#cutAt, this.#clock.now() + deadline)
-    this.#hurry(id, drain)
-    await drain.dead.promise
+    const dead = this.#workerDrains.add(id, Math.min(this.#cutAt, this.#clock.now() + deadline))
+    this.#drainWorker(id)
+    await dead
     return true
   }
 
   async drain(options?: DrainOptions): Promise<void> {
-    const { deadline } = validate(drainOptions, options)
+    const { deadline } = validateDrain(options)
     this.#drain(deadline)
     await this.#stopped.promise
   }
 
   async close(options?: CloseOptions): Promise<void> {
-    const { force } = validate(closeOptions, options)
+    const { force } = validateClose(options)
     this.#drain(0)
     if (force) for (const slot of this.#slots.values()) slot.kill()
     await this.#stopped.promise
@@ -191,17 +177,12 @@ class ActorPool implements Pool {
     this.#cutAt = Math.min(this.#cutAt, this.#clock.now() + deadline)
     this.actor.send({ type: 'pool.drain', grace: this.#timeUntil(this.#cutAt) })
     // Each of them was given the pool's deadline just now.
-    for (const [id, drain] of this.#workerDrains) if (drain.cutAt < this.#cutAt) this.#hurry(id, drain)
+    for (const id of this.#workerDrains.before(this.#cutAt)) this.#drainWorker(id)
   }
 
-  #newWorkerDrain(id: string): WorkerDrain {
-    const drain = { cutAt: Number.POSITIVE_INFINITY, dead: deferred() }
-    this.#workerDrains.set(id, drain)
-    return drain
-  }
-
-  #hurry(workerId: string, { cutAt }: WorkerDrain): void {
-    this.actor.send({ type: 'worker.drain', workerId, grace: this.#timeUntil(cutAt) })
+  #drainWorker(workerId: string): void {
+    const grace = this.#timeUntil(this.#workerDrains.cutAt(workerId))
+    this.actor.send({ type: 'worker.drain', workerId, grace })
   }
 
   #timeUntil(moment: number): number {
@@ -209,13 +190,11 @@ class ActorPool implements Pool {
   }
 
   async #wait(id: string, options?: AcquireOptions): Promise<Lease> {
-    validate(anyOptions, options)
-    const { signal, timeout = this.#settings.acquireTimeout } = options ?? {}
-    validate(acquireOptions, { ...options, id, timeout })
+    const { signal, timeout = this.#settings.acquireTimeout, tenant } = validateAcquire(id, options)
     signal?.throwIfAborted()
     const state = this.#state()
     if (state !== 'running') throw new PoolClosedError(state === 'draining' ? 'POOL_DRAINING' : 'POOL_CLOSED')
-    const list = this.#waiting.get(id) ?? this.#newWaitList(id)
+    const list = this.#waiting.get(id) ?? this.#newWaitList(id, tenant)
     const waiter = list.join()
     if (!list.requested && !this.#live.has(id)) this.#request(list)
     // An idle worker is leased within the call above, so most waiters never need a timer.
@@ -223,21 +202,33 @@ class ActorPool implements Pool {
     return waiter.promise
   }
 
-  #newWaitList(id: string): WaitList {
-    const list = new WaitList(id, ++this.#lastToken, this.#clock, (empty) => this.#abandon(empty))
-    this.#waiting.set(id, list)
+  /** @throws `TENANT_LIMIT`, before anything is spent */
+  #newWaitList(sessionId: string, tenant: string | undefined): WaitList {
+    const before = this.#live.get(sessionId)
+    this.#tenants.join(tenant, before !== undefined && before.tenant === tenant)
+    const session = { sessionId, token: ++this.#lastToken, tenant }
+    const list = new WaitList(session, this.#clock, (empty) => this.#abandon(empty))
+    this.#waiting.set(sessionId, list)
     return list
+  }
+
+  /** The session waits no more: takes the list from the directory. */
+  #unlist(list: WaitList): void {
+    if (this.#waiting.get(list.sessionId) !== list) return
+    this.#waiting.delete(list.sessionId)
+    this.#tenants.leave(list.tenant)
   }
 
   #request(list: WaitList): void {
     list.requested = true
-    this.actor.send({ type: 'session.acquire', sessionId: list.sessionId, token: list.token })
+    const { sessionId, token, tenant } = list
+    this.actor.send({ type: 'session.acquire', sessionId, token, tenant })
   }
 
   /** Nobody waits for the session any more. */
   #abandon(list: WaitList): void {
-    if (this.#waiting.get(list.sessionId) === list) this.#waiting.delete(list.sessionId)
-    if (list.requested) this.actor.send({ type: 'session.cancel', token: list.token })
+    this.#unlist(list)
+    if (list.requested) this.actor.send({ type: 'session.cancel', token: list.token, tenant: list.tenant })
   }
 
   /** Deals with what the actors tell, then tells the listeners. */
@@ -260,8 +251,7 @@ class ActorPool implements Pool {
         this.#totals.workersCrashed++
         break
       case 'worker.dead':
-        this.#workerDrains.get(fact.workerId)?.dead.resolve()
-        this.#workerDrains.delete(fact.workerId)
+        this.#workerDrains.finish(fact.workerId)
         break
       case 'pool.draining':
         this.#refuseUnrequested()
@@ -289,11 +279,13 @@ class ActorPool implements Pool {
     const session = children[context.slots[workerId] ?? '']?.getSnapshot().children.session
     const slot = this.#slots.get(workerId)
     if (session?.getSnapshot().status !== 'active' || !slot) return this.#onStillborn(list)
-    const record = new SessionRecord({ sessionId, token }, slot, session, this.#sweeper, this.#clock.now())
+    const tenant = list?.tenant
+    const record = new SessionRecord({ sessionId, token, tenant }, slot, session, this.#sweeper, this.#clock.now())
     this.#live.set(sessionId, record)
+    this.#tenants.start(tenant)
     this.#totals.sessionsStarted++
     if (list) {
-      this.#waiting.delete(sessionId)
+      this.#unlist(list)
       list.grant(() => record.adopt())
     }
     // The last waiter left while the grant was on its way.
@@ -306,19 +298,19 @@ class ActorPool implements Pool {
 
   /**
    * The session was over before the news of its start came here: a listener drained the pool in between. Nobody has seen
-   * it, so nobody hears of it; whoever waits for it asks again, in their old place.
+   * it, so nobody hears of it; whoever waits for it asks again, and is the first of their tenant.
    */
   #onStillborn(list: WaitList | undefined): void {
     if (!list) return
     if (this.#state() === 'running') return this.#request(list)
-    this.#waiting.delete(list.sessionId)
+    this.#unlist(list)
     list.refuse(() => new PoolClosedError('POOL_DRAINING'))
   }
 
   #onRefused(refusal: Refusal): void {
     const list = this.#waiting.get(refusal.sessionId)
     if (list?.token !== refusal.token) return
-    this.#waiting.delete(refusal.sessionId)
+    this.#unlist(list)
     list.refuse(() => this.#refusalError(refusal))
   }
 
@@ -333,7 +325,7 @@ class ActorPool implements Pool {
   #refuseUnrequested(): void {
     for (const list of this.#waiting.values()) {
       if (list.requested) continue
-      this.#waiting.delete(list.sessionId)
+      this.#unlist(list)
       list.refuse(() => new PoolClosedError('POOL_DRAINING'))
     }
   }
@@ -352,6 +344,7 @@ class ActorPool implements Pool {
     if (!record) return
     if (record.phase === 'closing') this.#closing--
     this.#live.delete(record.id)
+    this.#tenants.end(record.tenant)
     this.#sweeper.remove(record)
     this.#totals.sessionsEnded++
     record.settle(fact.reason)
@@ -374,8 +367,7 @@ class ActorPool implements Pool {
   async #finish(fact: PoolFact): Promise<void> {
     await Promise.all([...this.#slots.values()].map((slot) => slot.exit))
     this.#sweeper.stop()
-    for (const { dead } of this.#workerDrains.values()) dead.resolve()
-    this.#workerDrains.clear()
+    this.#workerDrains.finishAll()
     this.#emit(fact)
     this.#stopped.resolve()
   }
@@ -389,9 +381,14 @@ class ActorPool implements Pool {
     const { children } = this.actor.getSnapshot()
     for (const worker of Object.values(children)) worker?.send({ type: 'worker.stop', grace: 0 })
     for (const slot of this.#slots.values()) slot.kill()
-    for (const list of this.#waiting.values()) list.refuse(() => new PoolClosedError('POOL_CLOSED', { cause: error }))
-    this.#waiting.clear()
-    for (const record of this.#live.values()) record.settle('lost')
+    for (const list of this.#waiting.values()) {
+      this.#unlist(list)
+      list.refuse(() => new PoolClosedError('POOL_CLOSED', { cause: error }))
+    }
+    for (const record of this.#live.values()) {
+      this.#tenants.end(record.tenant)
+      record.settle('lost')
+    }
     this.#live.clear()
     void this.#finish({ type: 'pool.stopped' })
     callSafely(rethrow, error)
@@ -411,17 +408,4 @@ class ActorPool implements Pool {
 
 function rethrow(error: unknown): never {
   throw error
-}
-
-interface Deferred {
-  readonly promise: Promise<void>
-  readonly resolve: () => void
-}
-
-function deferred(): Deferred {
-  let resolve!: () => void
-  const promise = new Promise<void>((done) => {
-    resolve = done
-  })
-  return { promise, resolve }
 }

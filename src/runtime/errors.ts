@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'WORKER_START_TIMEOUT'
   | 'ACQUIRE_TIMEOUT'
   | 'QUEUE_FULL'
+  | 'TENANT_LIMIT'
   | 'SESSION_LOST'
   | 'SESSION_ENDED'
   | 'POOL_DRAINING'
@@ -84,6 +85,17 @@ export class AcquireTimeoutError extends CorralError {
 export class QueueFullError extends CorralError {
   constructor(sessionId: string, limit: number) {
     super('QUEUE_FULL', `Session ${quote(sessionId)} was refused: ${limit} sessions wait already (queue.limit)`)
+  }
+}
+
+/** `TENANT_LIMIT`: the tenant has as many sessions, or as many that wait, as one tenant may. */
+export class TenantLimitError extends CorralError {
+  readonly tenant: string
+
+  constructor(tenant: string, kind: 'sessions' | 'waiting', limit: number) {
+    const held = kind === 'sessions' ? `has ${limit} sessions or waits for them` : `waits for ${limit} sessions`
+    super('TENANT_LIMIT', `Tenant ${quote(tenant)} was refused: it ${held} already (tenant.${kind})`)
+    this.tenant = tenant
   }
 }
 

@@ -18,6 +18,8 @@ export interface SessionInfo {
   readonly idleSince: number | undefined
   /** Open connections. */
   readonly leases: number
+  /** On whose behalf it was opened: see {@link AcquireOptions.tenant}. */
+  readonly tenant: string | undefined
 }
 
 /** A worker that is not dead, as {@link Pool.workers} lists it. Times are milliseconds since the Unix epoch. */
@@ -40,7 +42,7 @@ export interface WorkerDetails {
 }
 
 export function toSessionInfo(record: SessionRecord, clock: Clock): SessionInfo {
-  const { id, token, worker, phase, leases, startedAt, idleSince } = record
+  const { id, token, worker, phase, leases, startedAt, idleSince, tenant } = record
   const state = phase === 'closing' ? 'closing' : leases > 0 ? 'active' : 'idle'
   return {
     id,
@@ -50,6 +52,7 @@ export function toSessionInfo(record: SessionRecord, clock: Clock): SessionInfo 
     startedAt: toEpoch(clock, startedAt),
     idleSince: state === 'idle' ? toEpoch(clock, idleSince) : undefined,
     leases,
+    tenant,
   }
 }
 

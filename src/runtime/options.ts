@@ -5,6 +5,7 @@ import type { LivenessPolicy, WorkerBackend } from './backend.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { PoolEvent } from './events.ts'
 import type { WorkerInfo } from './lease.ts'
+import type { TenantLimits } from './tenant-ledger.ts'
 import { abortSignal, callback, count, duration, validate } from './validate.ts'
 
 export interface PoolOptions {
@@ -13,6 +14,7 @@ export interface PoolOptions {
   readonly size?: SizeOptions | undefined
   readonly session?: SessionOptions | undefined
   readonly queue?: QueueOptions | undefined
+  readonly tenant?: TenantOptions | undefined
   readonly restart?: RestartOptions | undefined
   readonly breaker?: BreakerOptions | undefined
   /** A listener for every event from the very start; more can be added with {@link Pool.on} once the pool runs. */
@@ -86,6 +88,24 @@ export interface QueueOptions {
   readonly timeout?: number | undefined
 }
 
+/** What one tenant may hold: see {@link AcquireOptions.tenant}. Sessions that are opened for nobody are not limited. */
+export interface TenantOptions {
+  /**
+   * Sessions of one tenant, live and waiting ones together; more are refused with `TENANT_LIMIT`. 1 or more; `false`: no
+   * limit.
+   *
+   * @default half of size.max, rounded up
+   */
+  readonly sessions?: number | false | undefined
+  /**
+   * Sessions of one tenant that may wait for a worker; more are refused with `TENANT_LIMIT`. 1 or more; `false`: no limit
+   * but `queue.limit`.
+   *
+   * @default 100
+   */
+  readonly waiting?: number | false | undefined
+}
+
 /** How a worker that crashed while it served is started again in its slot. */
 export interface RestartOptions {
   /** Restarts in a row, without a session served well in between, before the worker is replaced by a new one. @default 3 */
@@ -113,6 +133,7 @@ export interface PoolSettings {
   readonly idleTtl: number | false
   readonly maxAge: number | false
   readonly acquireTimeout: number
+  readonly tenantLimits: TenantLimits
   readonly onEvent: ((event: PoolEvent) => void) | undefined
   readonly inspect: ((event: InspectionEvent) => void) | undefined
   readonly signal: AbortSignal | undefined
@@ -124,6 +145,7 @@ const positive = z
   .int('a whole number of 1 or more')
   .min(1, 'a whole number of 1 or more')
 const orNever = z.union([duration, z.literal(false)])
+const orUnlimited = z.union([positive, z.literal(false)])
 
 const resetHook = z.strictObject({
   reset: z.union([
@@ -173,6 +195,7 @@ const schema = z.strictObject({
     })
     .prefault({}),
   queue: z.strictObject({ limit: count.default(1_000), timeout: duration.default(30_000) }).prefault({}),
+  tenant: z.strictObject({ sessions: orUnlimited.optional(), waiting: orUnlimited.default(100) }).prefault({}),
   restart: z
     .strictObject({ limit: count.default(3), minDelay: duration.default(100), maxDelay: duration.default(10_000) })
     .refine(({ minDelay, maxDelay }) => minDelay <= maxDelay, {
@@ -191,7 +214,7 @@ const schema = z.strictObject({
 
 /** Fills in the defaults. @throws `INVALID_OPTION` */
 export function resolveOptions(options: PoolOptions): PoolSettings {
-  const { worker, size, session, queue, restart, breaker, ...rest } = validate(schema, options)
+  const { worker, size, session, queue, tenant, restart, breaker, ...rest } = validate(schema, options)
   const hook = typeof session.reuse === 'object' ? session.reuse : undefined
   return {
     // The object itself and not the copy that validation made: a backend may be an instance of a class.
@@ -217,6 +240,7 @@ export function resolveOptions(options: PoolOptions): PoolSettings {
     idleTtl: session.idleTtl,
     maxAge: session.maxAge,
     acquireTimeout: queue.timeout,
+    tenantLimits: { sessions: tenant.sessions ?? Math.ceil(size.max / 2), waiting: tenant.waiting },
     onEvent: rest.onEvent,
     inspect: rest.inspect,
     signal: rest.signal,

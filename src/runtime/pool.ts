@@ -13,8 +13,8 @@ export interface Pool extends AsyncDisposable {
    * the id as soon as one is free. Concurrent calls for one id share one worker.
    *
    * @returns a lease, to be released when the connection closes.
-   * @throws `INVALID_OPTION`, `ACQUIRE_TIMEOUT`, `QUEUE_FULL`, `WORKER_START_FAILED`, `WORKER_START_TIMEOUT` (starts
-   * keep failing), `POOL_DRAINING`, `POOL_CLOSED`; the signal's reason when `signal` aborts.
+   * @throws `INVALID_OPTION`, `ACQUIRE_TIMEOUT`, `QUEUE_FULL`, `TENANT_LIMIT`, `WORKER_START_FAILED`,
+   * `WORKER_START_TIMEOUT` (starts keep failing), `POOL_DRAINING`, `POOL_CLOSED`; the signal's reason when `signal` aborts.
    */
   acquire(id: string, options?: AcquireOptions): Promise<Lease>
   /**
@@ -70,7 +70,12 @@ export interface AcquireOptions {
   readonly signal?: AbortSignal | undefined
   /** Longest wait for a worker, in milliseconds; `0` only takes one that is free now. @default `queue.timeout` */
   readonly timeout?: number | undefined
-  /** The party on whose behalf the session is opened, if it is not live. @default none */
+  /**
+   * On whose behalf the session is opened, when this call opens one: an account, an address. Tenants that wait for workers
+   * take turns, and `tenant.sessions` and `tenant.waiting` limit what one may hold. It does not tell sessions apart:
+   * whoever names the id of a live session gets that one. Absent: the sessions of all such callers are served as those
+   * of one more tenant, without its limits.
+   */
   readonly tenant?: string | undefined
 }
 
@@ -111,6 +116,8 @@ export interface PoolStats {
   readonly leases: number
   /** Sessions that wait for a worker, and the acquire calls behind them. */
   readonly queue: { readonly sessions: number; readonly waiters: number }
+  /** Tenants that have a session or wait for one. */
+  readonly tenants: number
   /** Counts since the pool was made. */
   readonly totals: {
     readonly sessionsStarted: number

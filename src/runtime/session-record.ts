@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import type { SessionCommand, SessionEndReason, SessionKey } from '../machines/events.ts'
+import type { SessionCommand, SessionEndReason, WaitingSession } from '../machines/events.ts'
 import { SessionEndedError, type SessionLostError } from './errors.ts'
 import type { Lease, Session, WorkerInfo } from './lease.ts'
 import type { Slot } from './slot.ts'
@@ -25,6 +25,8 @@ export interface SessionActor {
 export class SessionRecord implements Session {
   readonly id: string
   readonly token: number
+  /** On whose behalf it was opened. */
+  readonly tenant: string | undefined
   readonly worker: WorkerInfo
   readonly slot: Slot
   /** When the session started, by the pool's clock. */
@@ -44,9 +46,16 @@ export class SessionRecord implements Session {
   #endReason: SessionEndReason = 'released'
   #onEnd: (() => void)[] = []
 
-  constructor({ sessionId, token }: SessionKey, slot: Slot, actor: SessionActor, observer: IdleObserver, now: number) {
+  constructor(
+    { sessionId, token, tenant }: WaitingSession,
+    slot: Slot,
+    actor: SessionActor,
+    observer: IdleObserver,
+    now: number,
+  ) {
     this.id = sessionId
     this.token = token
+    this.tenant = tenant
     this.slot = slot
     this.worker = slot.info()
     this.startedAt = now

@@ -1,3 +1,4 @@
+import type { WaitingSession } from '../machines/events.ts'
 import type { Clock } from './clock.ts'
 import { AcquireTimeoutError } from './errors.ts'
 import type { Lease } from './lease.ts'
@@ -12,6 +13,8 @@ export interface WaiterOptions {
 export class WaitList {
   readonly sessionId: string
   readonly token: number
+  /** On whose behalf the first of them asked. */
+  readonly tenant: string | undefined
   /** Whether the pool was asked; it is not while an older session of the id has yet to end. */
   requested = false
 
@@ -20,9 +23,10 @@ export class WaitList {
   readonly #onEmpty: (list: WaitList) => void
 
   /** @param onEmpty is called when the last waiter left without a lease. */
-  constructor(sessionId: string, token: number, clock: Clock, onEmpty: (list: WaitList) => void) {
+  constructor({ sessionId, token, tenant }: WaitingSession, clock: Clock, onEmpty: (list: WaitList) => void) {
     this.sessionId = sessionId
     this.token = token
+    this.tenant = tenant
     this.#clock = clock
     this.#onEmpty = onEmpty
   }

@@ -1,4 +1,4 @@
-import { poolMachine, type PoolContext, type PoolPolicy, type WorkerContext } from 'corral/machines'
+import { entries, poolMachine, type PoolContext, type PoolPolicy, type WorkerContext } from 'corral/machines'
 import { initialTransition, transition, type AnyEventObject, type AnyMachineSnapshot } from 'xstate'
 import { poolPolicy } from './_pool.ts'
 import { inertWorker, workerPolicy } from './_worker.ts'
@@ -48,7 +48,7 @@ export function applyStimulus(system: System, { to, event }: Stimulus): System {
 export function stimuliOf({ pool, workers }: System, madeLimit: number): Stimulus[] {
   const { made, queue } = pool.context as PoolContext
   if (made > madeLimit || pool.status !== 'active') return []
-  const last = queue.chunks.flat().at(-1)?.token ?? 0
+  const last = entries(queue).at(-1)?.token ?? 0
   const toPool: AnyEventObject[] = [
     { type: 'session.acquire', sessionId: `s${last + 1}`, token: last + 1 },
     ...(last > 0 ? [{ type: 'session.cancel', token: last }] : []),

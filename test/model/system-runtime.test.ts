@@ -1,5 +1,5 @@
 import { getAdjacencyMap } from '@xstate/graph'
-import { poolMachine, type PoolPolicy } from 'corral/machines'
+import { entries, poolMachine, type PoolPolicy } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
 import { createActor, type AnyEventObject, type AnyMachineSnapshot } from 'xstate'
 import { resolveOptions } from '../../src/runtime/options.ts'
@@ -99,7 +99,7 @@ function describeSystem(pool: AnyMachineSnapshot, workers: Readonly<Record<strin
   const { counts, pendingAdds, idle, queue, failures, unneeded, workers: ids } = pool.context
   const live = Object.entries(workers).filter(([, { status }]) => status === 'active')
   const states = Object.fromEntries(live.map(([id, { value }]) => [id, value]))
-  return { value: pool.value, counts, pendingAdds, idle, queue: queue.chunks.flat(), failures, unneeded, ids, states }
+  return { value: pool.value, counts, pendingAdds, idle, queue: entries(queue), failures, unneeded, ids, states }
 }
 
 /** The pool chart on the runtime's own worker actors, with a backend and a clock that do only what they are told. */

@@ -32,7 +32,7 @@ function pick<T>(items: readonly T[], at: number): T | undefined {
 
 const acquire = fc
   .tuple(sessionId, fc.constantFrom(undefined, undefined, undefined, 0, 400))
-  .map(([id, timeout]) => new Act(`acquire ${id} ${timeout ?? ''}`, (world) => world.acquire(id, timeout)))
+  .map(([id, timeout]) => new Act(`acquire ${id} ${timeout ?? ''}`, (world) => world.acquireAtRest(id, timeout)))
 
 const acquireMany = fc
   .array(sessionId, { minLength: 2, maxLength: 5 })

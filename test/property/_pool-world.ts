@@ -18,6 +18,8 @@ export const settings = fc
     reuse: fc.constantFrom<('never' | 'dirty' | 'reset')[]>('never', 'dirty', 'reset'),
     restartLimit: fc.integer({ min: 0, max: 2 }),
     breakerFailures: fc.integer({ min: 1, max: 3 }),
+    tenantSessions: fc.constantFrom<(number | false)[]>(1, 2, 3, false),
+    tenantWaiting: fc.constantFrom<(number | false)[]>(1, 2, false),
   })
   .map((s) => {
     const min = Math.min(s.min, s.max)
@@ -26,6 +28,9 @@ export const settings = fc
 
 export type Setting = typeof settings extends fc.Arbitrary<infer T> ? T : never
 
+/** Three ids of one tenant, one of another, one of nobody. */
+const tenantOf = (id: string) => (id === 'e' ? undefined : id === 'd' ? 'other' : 'greedy')
+
 /** One call of `acquire`, and what became of it. */
 export interface Call {
   readonly id: string
@@ -33,6 +38,8 @@ export interface Call {
   /** How many sessions had ended or been lost when it was made. */
   readonly over: number
   lease: Lease | undefined
+  /** Code of the error that it was rejected with. */
+  code: string | undefined
   settlements: number
 }
 
@@ -65,9 +72,12 @@ export class PoolWorld {
   readonly #over = new Map<number, number>()
   /** Processes that may not serve another session. */
   readonly #used = new Set<number>()
-  #lastToken = 0
+  /** Newest token that was served, by tenant. */
+  readonly #lastTokens = new Map<string | undefined, number>()
   /** Tokens of sessions that were started in this turn. */
-  readonly #turn: number[] = []
+  readonly #turn: { token: number; tenant: string | undefined }[] = []
+  /** The newest call, and whether the limits of its tenant refuse it. */
+  #predicted: { call: Call; isRefused: boolean } | undefined
   /** Workers that are being taken out of service. */
   readonly #draining = new Set<string>()
   /** Ids whose next session waits for the present one to end: others may be served meanwhile. */
@@ -87,6 +97,7 @@ export class PoolWorld {
       size: { min, max, warm, startConcurrency, shrinkAfter: 2_000 },
       session: { idleTtl, maxAge, grace, reuse: reuseOption(world) },
       queue: { limit: queueLimit, timeout: 3_000 },
+      tenant: { sessions: setting.tenantSessions, waiting: setting.tenantWaiting },
       restart: { limit: restartLimit, minDelay: 50, maxDelay: 400 },
       breaker: { failures: setting.breakerFailures, cooldown: 500 },
     })
@@ -95,11 +106,18 @@ export class PoolWorld {
     return world
   }
 
-  acquire(id: string, timeout: number | undefined): void {
-    const call: Call = { id, abort: new AbortController(), over: this.#over.size, lease: undefined, settlements: 0 }
+  acquire(id: string, timeout: number | undefined): Call {
+    const call: Call = {
+      id,
+      abort: new AbortController(),
+      over: this.#over.size,
+      lease: undefined,
+      code: undefined,
+      settlements: 0,
+    }
     this.calls.push(call)
     const { waiters } = this.pool.stats().queue
-    const granted = this.pool.acquire(id, { signal: call.abort.signal, timeout })
+    const granted = this.pool.acquire(id, { signal: call.abort.signal, timeout, tenant: tenantOf(id) })
     if (this.#live.has(id) && this.pool.stats().queue.waiters > waiters) this.#late.add(id)
     granted.then(
       (lease) => {
@@ -108,8 +126,37 @@ export class PoolWorld {
         this.held.push(lease)
         this.#checkGrant(lease, call)
       },
-      () => void call.settlements++,
+      (error: { code?: string }) => {
+        call.settlements++
+        call.code = error.code
+      },
     )
+    return call
+  }
+
+  /** As above, while nothing is on its way: then it can be told whether the tenant may have one more session. */
+  acquireAtRest(id: string, timeout: number | undefined): void {
+    const isRefused = this.#isOverLimit(id)
+    this.#predicted = { call: this.acquire(id, timeout), isRefused }
+  }
+
+  /** By what is listed and who waits, and not by the pool's own counts. */
+  #isOverLimit(id: string): boolean {
+    const tenant = tenantOf(id)
+    const waiting = this.#waitingIds()
+    const live = this.pool.sessions()
+    const present = live.find((session) => session.id === id)
+    if (tenant === undefined || this.pool.stats().state !== 'running') return false
+    if (waiting.has(id) || (present && present.state !== 'closing')) return false
+    const waits = [...waiting].filter((id) => tenantOf(id) === tenant).length
+    const held =
+      live.filter((session) => session.tenant === tenant).length + waits - (present?.tenant === tenant ? 1 : 0)
+    const { tenantSessions, tenantWaiting } = this.setting
+    return (tenantSessions !== false && held >= tenantSessions) || (tenantWaiting !== false && waits >= tenantWaiting)
+  }
+
+  #waitingIds(): Set<string> {
+    return new Set(this.waiting().map(({ id }) => id))
   }
 
   /** Takes one of the workers out of service; it must be dead when that resolves. */
@@ -179,6 +226,7 @@ export class PoolWorld {
     const open = this.held.filter(({ session }) => !this.#ended.has(session.token)).length
     if (stats.leases !== open) this.#fail(`${stats.leases} leases in stats, ${open} held`)
     this.#checkListings()
+    this.#checkTenants()
     // Nobody waits while a worker is free.
     if (stats.state === 'running' && workers.healthy > 0 && this.#queued() > 0)
       this.#fail('6: waits beside idle workers')
@@ -258,6 +306,29 @@ export class PoolWorld {
     }
   }
 
+  /** What the pool counts for its tenants is what lives and what waits. */
+  #checkTenants(): void {
+    const { call, isRefused } = this.#predicted ?? {}
+    this.#predicted = undefined
+    if (call && (call.code === 'TENANT_LIMIT') !== isRefused) {
+      this.#fail(`${call.id}: ${call.code}, ${isRefused ? 'its tenant may have no more' : 'its tenant may have it'}`)
+    }
+    const waiting = this.#waitingIds()
+    const tenants = new Map<string, Set<string>>()
+    const live = this.pool.sessions().map(({ id, tenant }) => ({ id, tenant }))
+    for (const { id, tenant } of [...live, ...Array.from(waiting, (id) => ({ id, tenant: tenantOf(id) }))]) {
+      if (tenant !== undefined) tenants.set(tenant, (tenants.get(tenant) ?? new Set()).add(id))
+    }
+    const counted = this.pool.stats().tenants
+    if (counted !== tenants.size) this.#fail(`${counted} tenants counted, ${tenants.size} have or want something`)
+    const { tenantSessions, tenantWaiting } = this.setting
+    for (const [tenant, ids] of tenants) {
+      const waits = [...ids].filter((id) => waiting.has(id)).length
+      if (tenantSessions !== false && ids.size > tenantSessions) this.#fail(`${tenant} has ${ids.size} sessions`)
+      if (tenantWaiting !== false && waits > tenantWaiting) this.#fail(`${tenant} waits for ${waits}`)
+    }
+  }
+
   #queued(): number {
     return this.waiting().filter(({ id }) => !this.#live.has(id)).length
   }
@@ -291,16 +362,18 @@ export class PoolWorld {
   }
 
   /**
-   * 6: tokens are given in order of arrival. What is told within one turn was decided in order, but a worker that is in
-   * the middle of something takes its lease a little later than others.
+   * 6: tokens are given in order of arrival, and those of one tenant are served in it. What is told within one turn was
+   * decided in order, but a worker that is in the middle of something takes its lease a little later than others.
    */
   #noteOrder(token: number): void {
-    if (this.#turn.push(token) > 1) return
+    const tenant = this.pool.sessions().find((session) => session.token === token)?.tenant
+    if (this.#turn.push({ token, tenant }) > 1) return
     queueMicrotask(() => {
-      const tokens = this.#turn.splice(0)
-      const overtaken = tokens.filter((token) => token < this.#lastToken)
-      if (overtaken.length > 0) this.#fail(`6: ${overtaken.join()} after ${this.#lastToken}`)
-      this.#lastToken = Math.max(this.#lastToken, ...tokens)
+      const turn = this.#turn.splice(0)
+      const lastOf = (tenant: string | undefined) => this.#lastTokens.get(tenant) ?? 0
+      for (const { token, tenant } of turn)
+        if (token < lastOf(tenant)) this.#fail(`6: ${token} after ${lastOf(tenant)}`)
+      for (const { token, tenant } of turn) this.#lastTokens.set(tenant, Math.max(token, lastOf(tenant)))
     })
   }
 

@@ -42,6 +42,7 @@ const poolStats = {
   queue: z
     .strictObject({ sessions: count, waiters: count })
     .describe('Sessions that wait for a worker, and the requests behind them.'),
+  tenants: count.describe('Tenants that have a session or wait for one.'),
   totals: z
     .strictObject({
       sessionsStarted: count,
