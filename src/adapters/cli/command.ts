@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { stripVTControlCharacters } from 'node:util'
 import { type ArgDef, type ArgsDef, type CommandDef, defineCommand, renderUsage } from 'citty'
 import { type Flag, flags } from './flags.ts'
-import { UsageError, parseRunOptions } from './options.ts'
+import { UsageError } from './given.ts'
+import { parseRunOptions } from './options.ts'
 import { print, printFailure } from './print.ts'
 
 /**

@@ -27,6 +27,73 @@ const table = [
     description:
       'Where the session id is: header:NAME, cookie:NAME, query:NAME, path (/s/<id>/…) or path:/PREFIX; the first that has one counts',
   },
+  { name: 'issue', sets: 'issue', description: 'Give clients that name no session one, by cookie or header' },
+  {
+    name: 'keys-file',
+    value: 'file',
+    sets: 'sign.keys',
+    description:
+      'Take only signed session ids: file with secrets, one a line, the first of which signs; else those in CORRAL_KEYS, with commas between',
+  },
+  {
+    name: 'forged',
+    value: 'refuse|issue',
+    default: 'refuse',
+    sets: 'sign.forged',
+    description: 'What becomes of a request whose id is not signed: 401, or with --issue a new session',
+  },
+  {
+    name: 'adopt',
+    sets: 'adopt',
+    description: 'Let workers choose the ids of their sessions, by the response header of --session (MCP)',
+  },
+  {
+    name: 'tokens-file',
+    value: 'file',
+    description: 'Take only requests with one of these bearer tokens: file with a principal and a token a line',
+  },
+  {
+    name: 'user-header',
+    value: 'name',
+    description: 'Take only requests with this header, which names the principal, from a proxy on this machine',
+  },
+  {
+    name: 'user-proxy',
+    value: 'address',
+    repeatable: true,
+    description: 'Address or network of a proxy that may set --user-header, instead of this machine',
+  },
+  {
+    name: 'proxies',
+    value: 'number',
+    default: '0',
+    sets: 'trustForwarded',
+    description: 'Proxies in front whose X-Forwarded-* tell the client, its address, and whether it came by TLS',
+  },
+  { name: 'tls', description: 'Serve HTTPS with a self-signed certificate, made anew at each start' },
+  { name: 'tls-cert', value: 'file', sets: 'tls', description: 'Serve HTTPS with this certificate (PEM)' },
+  { name: 'tls-key', value: 'file', sets: 'tls.key', description: 'Key of --tls-cert (PEM)' },
+  {
+    name: 'headers-timeout',
+    value: 'duration',
+    default: '15s',
+    sets: 'headersTimeout',
+    description: 'Longest time for the head of a request; then 408',
+  },
+  {
+    name: 'ping-interval',
+    value: 'duration',
+    default: '0',
+    sets: 'pingInterval',
+    description: 'Silence of a WebSocket after which its client is pinged, and after as much again cut; 0 never',
+  },
+  {
+    name: 'requests-per-session',
+    value: 'number',
+    default: '256',
+    sets: 'client.requestsPerSession',
+    description: 'Requests and WebSockets of one session at the same time; more get 429',
+  },
   {
     name: 'min',
     value: 'number',

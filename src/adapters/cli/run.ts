@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { InvalidOptionError, type Pool, createPool, isCorralError, processWorker } from '../../index.ts'
 import { type AdminListener, createAdmin } from '../admin/index.ts'
-import { type Gateway, createGateway, fromCookie, fromHeader, fromPath, fromQuery } from '../h3/index.ts'
-import { type FlagName, flags } from './flags.ts'
+import { type Gateway, createGateway } from '../h3/index.ts'
+import { flags } from './flags.ts'
+import { UsageError } from './given.ts'
+import { identityOf } from './identity.ts'
 import { ListenError } from './listen-error.ts'
-import { type AdminOptions, type RunOptions, type SessionSource, UsageError } from './options.ts'
+import type { AdminOptions, RunOptions } from './options.ts'
 import { printFailure } from './print.ts'
 import { type Report, createReport } from './report.ts'
 import { type Telemetry, createTelemetry } from './telemetry.ts'
@@ -62,7 +64,7 @@ async function serve(
   { stop, cut, crash }: StopSignals & { crash: AbortSignal },
 ): Promise<void> {
   const { admin, grace } = options
-  const sessionId = options.sessions.map(extractor)
+  const identity = identityOf(options.identity)
   const telemetry = await createTelemetry(options, report)
   if (admin) {
     parts.admin = await listenAdmin(admin, report, parts, telemetry)
@@ -76,7 +78,10 @@ async function serve(
 
   const gateway = createGateway(pool, {
     ...telemetry.hooks,
-    sessionId,
+    ...identity,
+    trustForwarded: options.proxies === 0 ? false : options.proxies,
+    pingInterval: options.pingInterval,
+    client: { requestsPerSession: options.requestsPerSession },
     onError: ({ code, status, sessionId, method, cause }) => {
       // The others are the clients' doing, or told by the pool's events.
       if (!options.verbose && code !== 'INTERNAL_ERROR') return
@@ -86,7 +91,12 @@ async function serve(
   parts.gateway = gateway
   telemetry.metrics?.watch(pool, gateway)
   const listener = await listening('port', options, () =>
-    gateway.listen({ hostname: options.host, port: options.port }),
+    gateway.listen({
+      hostname: options.host,
+      port: options.port,
+      tls: options.tls,
+      headersTimeout: options.headersTimeout,
+    }),
   )
   parts.isReady = true
   report({ type: 'gateway.listening', url: listener.url, port: listener.port })
@@ -142,17 +152,6 @@ function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, 
   })
 }
 
-function extractor(source: SessionSource) {
-  try {
-    return source.from === 'path' ? fromPath(source.prefix) : extractors[source.from](source.name)
-  } catch (error) {
-    throwIfUsage(error, 'session')
-    throw error
-  }
-}
-
-const extractors = { header: fromHeader, cookie: fromCookie, query: fromQuery } as const
-
 async function listening<T>(
   flag: string,
   address: { host: string; port: number },
@@ -161,6 +160,7 @@ async function listening<T>(
   try {
     return await listen()
   } catch (cause) {
+    if (cause instanceof InvalidOptionError) throw cause
     throw new ListenError(flag, address, cause)
   }
 }
@@ -171,10 +171,10 @@ async function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
 }
 
 /** The library names its own options; here they have been given as flags. */
-function throwIfUsage(error: unknown, name?: FlagName): void {
+function throwIfUsage(error: unknown): void {
   if (error instanceof UsageError) throw error
   if (!(error instanceof InvalidOptionError)) return
-  const flag = flags.find((flag) => (name === undefined ? flag.sets === error.option : flag.name === name))
+  const flag = flags.find(({ sets }) => sets === error.option)
   let message = error.message.replace(/^Invalid option "[^"]*"/, flag ? `--${flag.name}` : '$&')
   for (const { name, sets } of flags) {
     if (sets !== undefined) message = message.replace(new RegExp(`(?<![\\w.-])${sets}(?![\\w-])`, 'g'), `--${name}`)

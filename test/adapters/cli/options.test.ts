@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { flags } from '../../../src/adapters/cli/flags.ts'
-import { UsageError, parseRunOptions } from '../../../src/adapters/cli/options.ts'
+import { UsageError } from '../../../src/adapters/cli/given.ts'
+import { parseRunOptions } from '../../../src/adapters/cli/options.ts'
 
 const parse = (line: string, env: Record<string, string> = {}) => parseRunOptions(line.split(' ').filter(Boolean), env)
 
@@ -12,7 +13,18 @@ describe('corral run', () => {
     expect(parse('-- node server.js')).toEqual({
       host: '127.0.0.1',
       port: 8080,
-      sessions: [{ from: 'header', name: 'x-session-id' }],
+      identity: {
+        sessions: [{ from: 'header', name: 'x-session-id' }],
+        issue: false,
+        sign: undefined,
+        adopt: false,
+        authorize: undefined,
+      },
+      tls: false,
+      proxies: 0,
+      headersTimeout: 15_000,
+      pingInterval: 0,
+      requestsPerSession: 256,
       min: 1,
       max: 10,
       warm: 0,
@@ -39,18 +51,31 @@ describe('corral run', () => {
 
   test('takes every option', () => {
     const line =
+      '--issue --adopt --user-header x-user --user-proxy 10.0.0.0/8 --user-proxy ::1 --proxies 2 --tls-cert c.pem --tls-key k.pem ' +
+      '--headers-timeout 5s --ping-interval 30s --requests-per-session 9 ' +
       '--host 0.0.0.0 --port 0 --session cookie:sid --session query:s --session path --session path:/t --min 2 --max 4 --warm 1 ' +
       '--ttl never --max-age 1h --reuse reset --reset-path /reset --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
       '--queue-limit 0 --acquire-timeout 0 --grace 10s --drain-delay 3s --admin 9000 --admin-host a.test --admin-host b.test --metrics --otel --access-log --access-log-query --json --verbose -- a b'
     expect(parse(line)).toEqual({
       host: '0.0.0.0',
       port: 0,
-      sessions: [
-        { from: 'cookie', name: 'sid' },
-        { from: 'query', name: 's' },
-        { from: 'path', prefix: '/s' },
-        { from: 'path', prefix: '/t' },
-      ],
+      identity: {
+        sessions: [
+          { from: 'cookie', name: 'sid' },
+          { from: 'query', name: 's' },
+          { from: 'path', prefix: '/s' },
+          { from: 'path', prefix: '/t' },
+        ],
+        issue: true,
+        sign: undefined,
+        adopt: true,
+        authorize: { header: 'x-user', proxies: ['10.0.0.0/8', '::1'] },
+      },
+      tls: { cert: 'c.pem', key: 'k.pem' },
+      proxies: 2,
+      headersTimeout: 5000,
+      pingInterval: 30_000,
+      requestsPerSession: 9,
       min: 2,
       max: 4,
       warm: 1,

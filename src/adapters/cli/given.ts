@@ -1,0 +1,105 @@
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { parseDuration } from './duration.ts'
+import { type FlagName, flags } from './flags.ts'
+
+/** The command line is wrong: shown as one line, without a stack. */
+export class UsageError extends Error {}
+
+/** The options of a command line. */
+export interface Given {
+  has(name: FlagName): boolean
+  one(name: FlagName): string
+  all(name: FlagName): readonly string[]
+}
+
+export function readFlags(argv: readonly string[]): Given {
+  const { values, tokens, positionals } = parse(argv)
+  if (positionals.length > 0) {
+    throw new UsageError(`Unexpected ${quote(positionals[0])}: the command of the workers goes behind "--"`)
+  }
+  const seen = tokens.flatMap((token) => (token.kind === 'option' ? [token.name] : []))
+  for (const { name, repeatable } of flags) {
+    if (!repeatable && seen.indexOf(name) !== seen.lastIndexOf(name)) throw new UsageError(`--${name} is given twice`)
+  }
+  const all = (name: FlagName): readonly string[] => {
+    const value = values[name] ?? flags.find((flag) => flag.name === name)?.default
+    return value === undefined ? [] : [value].flat().map(String)
+  }
+  return { has: (name) => seen.includes(name), one: (name) => all(name)[0] ?? '', all }
+}
+
+function parse(argv: readonly string[]) {
+  const options = Object.fromEntries(
+    flags.map(({ name, value, repeatable }) => [
+      name,
+      { type: value === undefined ? 'boolean' : 'string', multiple: repeatable === true } as const,
+    ]),
+  )
+  try {
+    return parseArgs({ args: [...argv], options, strict: true, allowPositionals: true, tokens: true })
+  } catch (error) {
+    throw new UsageError(firstSentence(error))
+  }
+}
+
+/** Node's hints that follow tell how to spell a positional, which there are none of. */
+function firstSentence(error: unknown): string {
+  const [sentence = ''] = (error instanceof Error ? error.message : String(error)).split(/\.\s|\n/)
+  return sentence.replace(/\.$/, '')
+}
+
+/** Longest time that Node's timers keep, in whole days. */
+const MAX_DURATION = 24 * 86_400_000
+
+export function port(name: FlagName, text: string): number {
+  const value = /^\d{1,5}$/.test(text) ? Number(text) : NaN
+  if (!(value <= 65_535)) throw invalid(name, text, 'a port from 0 to 65535')
+  return value
+}
+
+export function count(name: FlagName, text: string): number {
+  const value = /^\d+$/.test(text) ? Number(text) : NaN
+  if (!Number.isSafeInteger(value)) throw invalid(name, text, 'a whole number')
+  return value
+}
+
+export function duration(name: FlagName, text: string): number {
+  const value = parseDuration(text)
+  if (value !== undefined && value > MAX_DURATION) throw invalid(name, text, 'at most 24d')
+  if (value !== undefined) return value
+  const hint = /^\d+$/.test(text) ? `; write ${text}ms or ${text}s` : ''
+  throw invalid(name, text, `a duration such as 500ms, 5m or 1h30m${hint}`)
+}
+
+export function durationOrNever(name: FlagName, text: string): number | false {
+  return text === 'never' ? false : duration(name, text)
+}
+
+export function oneOf<T extends string>(name: FlagName, text: string, choices: readonly T[]): T {
+  const choice = choices.find((candidate) => candidate === text)
+  if (choice === undefined) throw invalid(name, text, choices.join(', ').replace(/, ([^,]*)$/, ' or $1'))
+  return choice
+}
+
+export function path(name: FlagName, text: string): string {
+  if (!/^\/[^\s#]*$/.test(text)) throw invalid(name, text, 'a path that starts with /')
+  return text
+}
+
+/** What a file holds, which has no place on a command line: everyone on the machine can read those. */
+export function readSecret(name: FlagName, file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (cause) {
+    throw new UsageError(`--${name} expects a file that can be read: ${(cause as Error).message}`, { cause })
+  }
+}
+
+export function invalid(name: FlagName, got: string, expected: string): UsageError {
+  return new UsageError(`--${name} expects ${expected}, got ${quote(got)}`)
+}
+
+function quote(text: string | undefined): string {
+  return JSON.stringify(text ?? '')
+}

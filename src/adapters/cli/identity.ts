@@ -1,0 +1,129 @@
+import { InvalidOptionError } from '../../index.ts'
+import type { Authorizer, GatewayOptions, SessionIdSource } from '../h3/index.ts'
+import { bearerToken, createIdSigner, fromCookie, fromHeader, fromPath, fromQuery, trustedHeader } from '../h3/index.ts'
+import type { FlagName } from './flags.ts'
+import { type Given, UsageError, invalid, oneOf, path, readSecret } from './given.ts'
+
+/** How requests are told apart. */
+export interface IdentityOptions {
+  readonly sessions: readonly SessionSource[]
+  readonly issue: boolean
+  readonly sign: { readonly keys: readonly string[]; readonly forged: 'refuse' | 'issue' } | undefined
+  readonly adopt: boolean
+  readonly authorize: { readonly tokens: ReadonlyMap<string, string> } | UserHeader | undefined
+}
+
+export type SessionSource =
+  | { readonly from: 'header' | 'cookie' | 'query'; readonly name: string }
+  | { readonly from: 'path'; readonly prefix: string }
+
+interface UserHeader {
+  readonly header: string
+  /** Addresses of the proxies that may set it; this machine's when there are none. */
+  readonly proxies: readonly string[]
+}
+
+export function identity(given: Given, env: NodeJS.ProcessEnv): IdentityOptions {
+  return {
+    sessions: given.all('session').map(sessionSource),
+    issue: given.has('issue'),
+    sign: sign(given, env),
+    adopt: given.has('adopt'),
+    authorize: authorize(given),
+  }
+}
+
+/** @throws {UsageError} An option has a value that the library refuses. */
+export function identityOf(
+  options: IdentityOptions,
+): Pick<GatewayOptions, 'sessionId' | 'authorize'> & Pick<GatewayOptions, 'issue' | 'sign' | 'adopt'> {
+  const { sessions, issue, sign, adopt, authorize } = options
+  // Keys that are of no use are found out before a worker is started.
+  if (sign !== undefined) naming('keys-file', () => createIdSigner(sign.keys))
+  return {
+    sessionId: sessions.map((source) => naming('session', () => sourceOf(source))),
+    issue,
+    sign,
+    adopt,
+    authorize: authorize && authorizerOf(authorize),
+  }
+}
+
+function sourceOf(source: SessionSource): SessionIdSource {
+  return source.from === 'path' ? fromPath(source.prefix) : sources[source.from](source.name)
+}
+
+const sources = { header: fromHeader, cookie: fromCookie, query: fromQuery } as const
+
+function authorizerOf(options: NonNullable<IdentityOptions['authorize']>): Authorizer {
+  if ('tokens' in options) return naming('tokens-file', () => bearerToken(options.tokens))
+  const { header, proxies } = options
+  return naming(proxies.length === 0 ? 'user-header' : 'user-proxy', () =>
+    trustedHeader(header, proxies.length === 0 ? {} : { proxies }),
+  )
+}
+
+/** Errors of the library name what is called here by the name of a flag. */
+function naming<T>(flag: FlagName, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    if (!(error instanceof InvalidOptionError)) throw error
+    throw new UsageError(error.message.replace(/^Invalid option "[^"]*"/, `--${flag}`), { cause: error })
+  }
+}
+
+function sessionSource(text: string): SessionSource {
+  const [, from, rest] = /^([^:]*)(?::(.*))?$/s.exec(text) ?? []
+  if (from === 'path') return { from, prefix: path('session', rest ?? '/s') }
+  if ((from === 'header' || from === 'cookie' || from === 'query') && rest !== undefined && rest !== '') {
+    return { from, name: rest }
+  }
+  throw invalid('session', text, 'header:NAME, cookie:NAME, query:NAME, path or path:/PREFIX')
+}
+
+function sign(given: Given, env: NodeJS.ProcessEnv): IdentityOptions['sign'] {
+  const text = given.has('keys-file')
+    ? readSecret('keys-file', given.one('keys-file'))
+    : (env['CORRAL_KEYS']?.replaceAll(',', '\n') ?? '')
+  const keys = linesOf(text)
+  if (keys.length > 0) return { keys, forged: oneOf('forged', given.one('forged'), ['refuse', 'issue']) }
+  if (given.has('keys-file')) throw new UsageError('--keys-file expects a file with a key in a line, got none')
+  if (given.one('forged') === 'issue') throw new UsageError('--forged issue has no effect without --keys-file')
+  return undefined
+}
+
+function authorize(given: Given): IdentityOptions['authorize'] {
+  const header = given.has('user-header') ? given.one('user-header') : undefined
+  if (header === undefined && given.has('user-proxy')) {
+    throw new UsageError('--user-proxy has no effect without --user-header')
+  }
+  if (given.has('tokens-file')) {
+    if (header !== undefined) throw new UsageError('--tokens-file and --user-header: give one of them')
+    return { tokens: tokens(readSecret('tokens-file', given.one('tokens-file'))) }
+  }
+  return header === undefined ? undefined : { header, proxies: given.all('user-proxy') }
+}
+
+function tokens(text: string): ReadonlyMap<string, string> {
+  return new Map(
+    linesOf(text).map((line, index) => {
+      const [, principal, token] = /^(\S+)\s+(\S+)$/.exec(line) ?? []
+      // The line itself may be a token.
+      if (token === undefined || principal === undefined) {
+        throw new UsageError(
+          `--tokens-file expects a principal and a token in each line, which entry ${index + 1} is not`,
+        )
+      }
+      return [token, principal]
+    }),
+  )
+}
+
+/** Without empty ones and comments. */
+function linesOf(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'))
+}

@@ -1,0 +1,108 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parseRunOptions } from '../../../src/adapters/cli/options.ts'
+import { createIdSigner } from '../../../src/adapters/h3/index.ts'
+import { leavesNoProcess } from '../../_processes.ts'
+import { corral, run, urlOf, usesCli } from './_cli.ts'
+
+usesCli()
+leavesNoProcess()
+
+let directory: string
+const file = (name: string, content: string) => {
+  const path = join(directory, name)
+  writeFileSync(path, content)
+  return path
+}
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'corral-cli-'))
+})
+
+afterAll(() => rmSync(directory, { recursive: true }))
+
+const parse = (args: string[], env: Record<string, string> = {}) =>
+  parseRunOptions([...args, '--', 'node', 'server.js'], env).identity
+
+describe('corral run', () => {
+  test('reads keys from a file, one a line, without comments, or from the environment', () => {
+    const path = file('keys', '# of November\nnew secret of enough bytes\n\n  old secret of enough bytes  \n')
+    const keys = ['new secret of enough bytes', 'old secret of enough bytes']
+    expect(parse(['--keys-file', path]).sign).toEqual({ keys, forged: 'refuse' })
+    expect(parse([], { CORRAL_KEYS: keys.join(',') }).sign).toEqual({ keys, forged: 'refuse' })
+    expect(parse(['--keys-file', path, '--issue', '--forged', 'issue']).sign).toEqual({ keys, forged: 'issue' })
+    expect(parse([], { CORRAL_KEYS: '' }).sign).toBeUndefined()
+  })
+
+  test('reads principals and their tokens from a file', () => {
+    const path = file('tokens', '# principal token\nalice 0123456789abcdef\nbob\tfedcba9876543210\n')
+    expect(parse(['--tokens-file', path]).authorize).toEqual({
+      tokens: new Map([
+        ['0123456789abcdef', 'alice'],
+        ['fedcba9876543210', 'bob'],
+      ]),
+    })
+  })
+
+  test.each([
+    [['--keys-file', '/no/such'], '--keys-file expects a file that can be read'],
+    [['--forged', 'issue'], '--forged issue has no effect without --keys-file'],
+    [['--user-proxy', '::1'], '--user-proxy has no effect without --user-header'],
+    [['--tls-cert', 'c.pem'], '--tls-cert and --tls-key go together'],
+    [['--tls', '--tls-cert', 'c.pem', '--tls-key', 'k.pem'], 'give one of them'],
+  ])('refuses %j', (args, message) => {
+    expect(() => parse(args)).toThrow(message)
+  })
+
+  test('refuses files that hold nothing of use, without printing what they hold', () => {
+    expect(() => parse(['--keys-file', file('empty', '\n# nothing\n')])).toThrow('a key in a line, got none')
+    const path = file('bad', 'alice secret-one\nsecret-two\n')
+    expect(() => parse(['--tokens-file', path])).toThrow('which entry 2 is not')
+    expect(() => parse(['--tokens-file', path])).not.toThrow('secret-two')
+    expect(() => parse(['--tokens-file', path, '--user-header', 'x'])).toThrow('give one of them')
+  })
+
+  test.each([
+    [['--keys-file', () => file('short', 'short')], '--keys-file: expected secrets of at least 16 bytes'],
+    [['--user-header', () => 'x', '--user-proxy', () => 'proxy.test'], '--user-proxy: expected addresses'],
+    [['--issue', '--session', () => 'path'], '--issue: expected fromCookie or fromHeader'],
+    [['--tls-cert', () => '/no/such', '--tls-key', () => '/no/such'], '--tls-cert: expected a certificate'],
+  ])('ends with status 2 when the library refuses an option: %#', async (args, message) => {
+    const given = args.map((arg) => (typeof arg === 'string' ? arg : arg()))
+    const worker = [process.execPath, '-e', "require('net').createServer().listen(process.env.PORT)"]
+    const { code, stderr } = await corral(['run', '--port', '0', '--health', 'tcp', ...given, '--', ...worker]).exit
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) as string })
+  })
+
+  test('issues signed ids over TLS to the principals that it knows, and takes no others', async () => {
+    const key = 'a secret of enough bytes'
+    const cli = run('echo-server', [
+      '--tls',
+      '--issue',
+      '--keys-file',
+      file('key', key),
+      '--tokens-file',
+      file('token', 'alice 0123456789abcdef'),
+    ])
+    const url = await urlOf(cli)
+    expect(url).toMatch(/^https:/)
+    const { Agent, request } = await import('undici')
+    const dispatcher = new Agent({ connect: { rejectUnauthorized: false } })
+    const ask = (headers: Record<string, string>) => request(url, { dispatcher, headers })
+    expect((await ask({})).statusCode).toBe(401)
+    const authorization = 'Bearer 0123456789abcdef'
+    const first = await ask({ authorization })
+    expect(first.statusCode).toBe(200)
+    const id = String(first.headers['x-session-id'])
+    const name = createIdSigner(key).verify(id)
+    await cli.line('session.started', { sessionId: `alice/${name}` })
+    expect((await ask({ authorization, 'x-session-id': id })).statusCode).toBe(200)
+    expect((await ask({ authorization, 'x-session-id': String(name) })).statusCode).toBe(401)
+    expect((await ask({ 'x-session-id': id })).statusCode).toBe(401)
+    await dispatcher.destroy()
+    cli.kill('SIGTERM')
+    expect(await cli.exit).toMatchObject({ code: 0 })
+  })
+})
