@@ -17,6 +17,7 @@ interface Parts {
   admin?: AdminListener
   pool?: Pool
   gateway?: Gateway
+  telemetry?: Telemetry
   isReady: boolean
 }
 
@@ -46,6 +47,7 @@ export async function run(options: RunOptions): Promise<number> {
   } finally {
     await closePool(parts.pool, signals.cut)
     await parts.admin?.close()
+    await parts.telemetry?.flush()
   }
   report({ type: 'gateway.stopped' })
   return signals.cut.aborted || crash.signal.aborted ? 1 : 0
@@ -66,6 +68,7 @@ async function serve(
   const { admin, grace } = options
   const identity = identityOf(options.identity)
   const telemetry = await createTelemetry(options, report)
+  parts.telemetry = telemetry
   if (admin) {
     parts.admin = await listenAdmin(admin, report, parts, telemetry)
     report({ type: 'admin.listening', url: parts.admin.url, port: parts.admin.port })

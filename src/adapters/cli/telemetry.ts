@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { PoolEvent } from '../../index.ts'
 import type { GatewayOptions, RequestRecord } from '../h3/index.ts'
 import { type Metrics, createMetrics } from '../metrics/index.ts'
@@ -11,6 +12,8 @@ export interface Telemetry {
   readonly onEvent: (event: PoolEvent) => void
   /** For the gateway. */
   readonly hooks: Pick<GatewayOptions, 'onRequest' | 'trace'>
+  /** Lets go of what is held back, when nothing is served any more. Takes a few seconds at most. */
+  flush(): Promise<void>
 }
 
 /** @throws `PEER_MISSING` */
@@ -27,6 +30,8 @@ export async function createTelemetry(
       report(event)
       metrics?.onEvent(event)
     },
+    // The SDK tells by itself of spans that it cannot export.
+    flush: () => Promise.race([tracing?.flush().catch(() => {}), sleep(flushTimeout)]),
     hooks: {
       trace: tracing?.trace,
       onRequest: both(metrics?.onRequest, log),
@@ -44,6 +49,8 @@ function both(first: OnRequest | undefined, second: OnRequest | undefined): OnRe
     second(record)
   }
 }
+
+const flushTimeout = 3_000
 
 /** A query may hold secrets, and is only logged on request. */
 function logged(record: RequestRecord, { queries }: { readonly queries: boolean }): RequestRecord {

@@ -25,10 +25,7 @@ export function requestAttributes(req: IncomingMessage, { queries }: TracingSett
   if (!known.has(method)) attributes['http.request.method_original'] = method
   if (queries && query !== '') attributes['url.query'] = query
   if (headers['user-agent'] !== undefined) attributes['user_agent.original'] = headers['user-agent']
-  if (socket.remoteAddress !== undefined) {
-    attributes['client.address'] = socket.remoteAddress
-    attributes['network.peer.address'] = socket.remoteAddress
-  }
+  if (socket.remoteAddress !== undefined) attributes['network.peer.address'] = socket.remoteAddress
   if (socket.remotePort !== undefined) attributes['network.peer.port'] = socket.remotePort
   const [, host, port] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(headers.host ?? '') ?? []
   if (host) attributes['server.address'] = host.replace(/^\[|\]$/g, '')
@@ -37,13 +34,15 @@ export function requestAttributes(req: IncomingMessage, { queries }: TracingSett
 }
 
 /** What is known when it is over. An `error.type` means that it failed, and that it was not the client's doing. */
-export function responseAttributes({ kind, outcome, status, code, bytesIn, bytesOut }: RequestRecord): Attributes {
+export function responseAttributes(record: RequestRecord): Attributes {
+  const { kind, outcome, status, code, address, bytesIn, bytesOut } = record
   const attributes: Attributes = {
     'corral.kind': kind,
     'corral.outcome': outcome,
     'corral.bytes.received': bytesIn,
     'corral.bytes.sent': bytesOut,
   }
+  if (address !== undefined) attributes['client.address'] = address
   if (status !== undefined) attributes['http.response.status_code'] = status
   if (code !== undefined) attributes['corral.code'] = code
   if (outcome === 'cut' || (status !== undefined && status >= 500)) attributes['error.type'] = code ?? String(status)

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { TracerProvider } from '@opentelemetry/api'
 import type { RequestTrace } from '../h3/index.ts'
 import { loadPeer } from '../peer.ts'
 import { type TracingOptions, readOptions } from './options.ts'
@@ -8,6 +9,11 @@ import { RequestSpan } from './request-span.ts'
 export interface Tracing {
   /** For {@link GatewayOptions.trace}. */
   readonly trace: (req: IncomingMessage) => RequestTrace
+  /**
+   * Has the SDK export the spans that it holds back: before the process ends, when nothing is served any more. Settles as the SDK's
+   * `forceFlush` does.
+   */
+  flush(): Promise<void>
 }
 
 /**
@@ -24,5 +30,18 @@ export async function createTracing(options: TracingOptions = {}): Promise<Traci
   const api = await loadPeer('@opentelemetry/api', 'corral/otel', () => import('@opentelemetry/api'))
   const { tracerProvider = api.trace, propagator = api.propagation } = settings
   const tracer = tracerProvider.getTracer('corral')
-  return { trace: (req) => new RequestSpan(req, { api, tracer, propagator, settings }) }
+  const tools = { api, tracer, propagator, settings }
+  return {
+    trace: (req) => new RequestSpan(req, tools),
+    flush: async () => {
+      const provider = settings.tracerProvider ?? api.trace.getTracerProvider()
+      const sdk: SdkProvider = provider instanceof api.ProxyTracerProvider ? provider.getDelegate() : provider
+      await sdk.forceFlush?.()
+    },
+  }
+}
+
+/** The API has no word for it, and every SDK has. */
+interface SdkProvider extends TracerProvider {
+  forceFlush?(): Promise<void>
 }

@@ -1,8 +1,8 @@
-/** What an operator gives to Node with --import: an SDK that appends each span, as JSON, to the file SPANS. */
+/** What an operator gives to Node with --import: an SDK that appends spans, as JSON and some seconds late, to the file SPANS. */
 import { appendFileSync } from 'node:fs'
 import { propagation, trace } from '@opentelemetry/api'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
-import { BasicTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
+import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base'
 
 const exporter = {
   export: (spans, done) => {
@@ -14,5 +14,5 @@ const exporter = {
   },
   shutdown: async () => {},
 }
-trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }))
+trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new BatchSpanProcessor(exporter)] }))
 propagation.setGlobalPropagator(new W3CTraceContextPropagator())

@@ -93,7 +93,7 @@ describe('--otel', () => {
     const cli = run('echo-server', ['--otel'], ['--import', `${root}test/adapters/cli/_sdk.mjs`])
     delete process.env['SPANS']
     const answer = await getJson(`${await urlOf(cli)}/a`, 'red')
-    // Spans are exported some time after their end.
+    // Nothing that was held back is lost at the end.
     await stop(cli)
     const [line = ''] = readFileSync(spans, 'utf8').split('\n')
     const span = JSON.parse(line) as { name: string; traceId: string; spanId: string; attributes: object }

@@ -5,6 +5,7 @@ import { W3CTraceContextPropagator } from '@opentelemetry/core'
 import {
   AlwaysOffSampler,
   BasicTracerProvider,
+  BatchSpanProcessor,
   InMemorySpanExporter,
   type ReadableSpan,
   type Sampler,
@@ -14,7 +15,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { QueueFullError } from 'corral'
 import { type TracingOptions, createTracing } from 'corral/otel'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type Handler, dial, get, httpWorker, openScene, rawWorker } from '../h3/_scene.ts'
+import { type Handler, dial, get, httpWorker, openScene, rawWorker, signal } from '../h3/_scene.ts'
 
 const traceId = '0af7651916cd43dd8448eb211c80319c'
 const clientSpan = 'b7ad6b7169203331'
@@ -290,6 +291,21 @@ test('the SDK that is registered globally is used', async () => {
   const { port } = await openScene(worker, { trace: tracing.trace })
   await (await get(port, '/', { traceparent })).text()
   expect(seen[0]?.['traceparent']).toMatch(new RegExp(`^00-${traceId}-(?!${clientSpan})[0-9a-f]{16}-01$`))
+})
+
+test('flush exports what is held back, where the SDK can', async () => {
+  const exporter = new InMemorySpanExporter()
+  const tracerProvider = new BasicTracerProvider({ spanProcessors: [new BatchSpanProcessor(exporter)] })
+  onTestFinished(() => tracerProvider.shutdown())
+  const tracing = await createTracing({ tracerProvider })
+  const ended = signal()
+  const { port } = await openScene(listener().worker, { trace: tracing.trace, onRequest: () => ended.resolve() })
+  await (await get(port, '/')).text()
+  await ended.promise
+  expect(exporter.getFinishedSpans()).toEqual([])
+  await tracing.flush()
+  expect(exporter.getFinishedSpans()).toHaveLength(1)
+  await (await createTracing()).flush()
 })
 
 describe('an option is refused', () => {
