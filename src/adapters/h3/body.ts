@@ -77,7 +77,9 @@ export function hasBody(req: IncomingMessage): boolean {
  * A buffer saves a stream, and the head and body go out in one write.
  */
 export function bufferedBody(req: IncomingMessage): Buffer | undefined {
-  if (!req.complete || req.readableLength > maxBuffered) return undefined
+  if (req.readableLength > maxBuffered) return undefined
+  // Node tells of the last byte before it tells that it was the last.
+  if (!req.complete && req.readableLength !== Number(req.headers['content-length'])) return undefined
   return (req.read() as Buffer | null) ?? Buffer.alloc(0)
 }
 

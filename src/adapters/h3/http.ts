@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Lease } from '../../index.ts'
 import { ClientWatch } from './client-watch.ts'
@@ -32,6 +31,12 @@ type Phase =
   /** The client's response is over, sent or not. The lease is released. */
   | 'closed'
 
+/**
+ * Longest time that a connection to the worker may have been idle to be used for a request that cannot be repeated, in
+ * milliseconds. Servers close idle ones after some seconds, and may do so just as the request is on its way.
+ */
+const maxIdleOnce = 1_000
+
 /** Size of a body that is copied to be sent with its head. */
 const maxInline = 16 * 1024
 
@@ -62,6 +67,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #lease: Lease | undefined
   #upstream: Upstream | undefined
   #waiting: AbortController | undefined
+  #content: Buffer | RequestBody | null = null
   #body: RequestBody | undefined
   #headers: string[] = []
   #lane: Lane | undefined
@@ -106,7 +112,8 @@ class Exchange implements Dispatcher.DispatchHandler {
       nameWorker(this.#headers, this.#upstream.host)
       if (this.#request.mustContinue) this.#res.writeContinue()
       this.#phase = 'requested'
-      this.#dispatch(hasBody(this.#req) ? (this.#buffered() ?? this.#stream()) : null)
+      if (hasBody(this.#req)) this.#content = this.#buffered() ?? this.#stream()
+      this.#dispatch()
     } catch (error) {
       this.#refuse(error)
     }
@@ -224,13 +231,23 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (!this.#wrote && this.#is('streaming')) this.#res.flushHeaders()
   }
 
-  #dispatch(body: Buffer | Readable | null): void {
-    const { method } = this.#req
-    this.#lane = (this.#upstream as Upstream).take(this.#retried)
+  #dispatch(): void {
+    const maxIdle = this.#isRepeatable() ? Number.POSITIVE_INFINITY : maxIdleOnce
+    this.#lane = (this.#upstream as Upstream).take(this.#retried ? 0 : maxIdle)
     this.#lane.client.dispatch(
-      { path: this.#request.target, method: method as Dispatcher.HttpMethod, headers: this.#headers, body },
+      {
+        path: this.#request.target,
+        method: this.#req.method as Dispatcher.HttpMethod,
+        headers: this.#headers,
+        body: this.#content,
+      },
       this,
     )
+  }
+
+  /** RFC 9110 §9.2.2; of a streamed body the beginning is gone. */
+  #isRepeatable(): boolean {
+    return idempotent.has(this.#req.method ?? '') && this.#body === undefined
   }
 
   /** @throws `UPSTREAM_FAILED` when the worker chose an id that it cannot have. */
@@ -295,9 +312,9 @@ class Exchange implements Dispatcher.DispatchHandler {
     const upstream = this.#upstream as Upstream
     const stale = this.#lane?.used === true && !this.#answered && isConnectionLoss(error)
     this.#dropLane()
-    if (stale && !this.#retried && isRepeatable(this.#req) && !upstream.session.signal.aborted) {
+    if (stale && !this.#retried && this.#isRepeatable() && !upstream.session.signal.aborted) {
       this.#retried = true
-      this.#dispatch(null)
+      this.#dispatch()
       return
     }
     const refusal = await judge(error, upstream)
@@ -386,12 +403,7 @@ function flush(exchange: Exchange): void {
   exchange.flush()
 }
 
-/** RFC 9110 §9.2.2, and the body is not there any more to be sent again. */
-function isRepeatable(req: IncomingMessage): boolean {
-  return repeatable.has(req.method ?? '') && !hasBody(req)
-}
-
-const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
 function isConnectionLoss(error: Error & { code?: unknown }): boolean {
   return error.code === 'UND_ERR_SOCKET' || error.code === 'ECONNRESET' || error.code === 'EPIPE'

@@ -42,12 +42,14 @@ export class Upstream {
   /**
    * A lane for one request, a used one when there is any. Give it back when the response is complete, else drop it.
    *
+   * @param maxIdle longest time without a request, in milliseconds, of a used one; `0` for a fresh one.
    * @throws the reason why the session is over.
    */
-  take(fresh: boolean): Lane {
+  take(maxIdle: number): Lane {
     if (this.#over !== undefined) throw this.#over
-    const idle = fresh ? undefined : this.#idle.pop()
-    if (idle !== undefined) {
+    const idle = this.#idle.at(-1)
+    if (idle !== undefined && performance.now() - idle.idleSince < maxIdle) {
+      this.#idle.pop()
       idle.busy = true
       return idle
     }
@@ -67,6 +69,7 @@ export class Upstream {
   give(lane: Lane): void {
     lane.busy = false
     lane.used = true
+    lane.idleSince = performance.now()
     if (this.#lanes.has(lane)) this.#idle.push(lane)
   }
 
@@ -121,6 +124,8 @@ export class Lane {
   busy = true
   /** Whether it has carried a request before: then the worker may have closed it in the meantime. */
   used = false
+  /** When its latest request was over, by the monotonic clock. */
+  idleSince = 0
   /**
    * Whether the connection is being reset right now. For undici a reset ends a close-delimited response as a proper close
    * does; the exchange looks here to tell the two apart.

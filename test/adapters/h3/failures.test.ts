@@ -313,36 +313,6 @@ describe('a close-delimited response', () => {
   })
 })
 
-describe('a keep-alive connection that the worker has closed', () => {
-  /** Answers the first request of each connection and closes it at the second. */
-  function staleWorker(seen: string[]) {
-    return rawWorker(async (connection) => {
-      seen.push((await connection.head()).split('\r\n')[0] ?? '')
-      connection.send('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
-      seen.push((await connection.head()).split('\r\n')[0] ?? '')
-      connection.socket.resetAndDestroy()
-    })
-  }
-
-  test('costs an idempotent request without a body nothing', async () => {
-    const seen: string[] = []
-    const { port, pool } = await openScene(staleWorker(seen))
-    expect(await (await get(port, '/1')).text()).toBe('ok')
-    expect(await (await get(port, '/2')).text()).toBe('ok')
-    expect(seen).toEqual(['GET /1 HTTP/1.1', 'GET /2 HTTP/1.1', 'GET /2 HTTP/1.1'])
-    expect(await pool.idle()).toBe(0)
-  })
-
-  test('fails any other request, which is never sent twice', async () => {
-    const seen: string[] = []
-    const { port } = await openScene(staleWorker(seen))
-    expect(await (await get(port, '/1')).text()).toBe('ok')
-    const response = await fetch(`http://127.0.0.1:${port}/2`, { method: 'POST', headers: { 'x-session-id': 'red' } })
-    expect(response.status).toBe(502)
-    expect(seen).toEqual(['GET /1 HTTP/1.1', 'POST /2 HTTP/1.1'])
-  })
-})
-
 describe('the pool refuses', () => {
   const failure = {
     code: 'WORKER_START_FAILED',
