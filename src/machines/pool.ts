@@ -98,11 +98,10 @@ export const poolMachine = setup({
     count: assign(({ context, event }) => recount(context, event as CountedFact)),
     addIdle: assign(({ context, event }) => ({ idle: [...context.idle, (event as StatusFact).workerId] })),
     dropIdle: assign(({ context, event }) => ({ idle: without(context.idle, (event as StatusFact).workerId) })),
-    countFailure: assign(({ context, event }) =>
-      event.type === 'worker.crashed' && !event.served
-        ? { failures: context.failures + 1, failure: event.failure }
-        : {},
-    ),
+    countFailure: assign(({ context, event }) => {
+      assertEvent(event, 'worker.crashed')
+      return event.served ? {} : { failures: context.failures + 1, failure: event.failure }
+    }),
     forgetFailures: assign({ failures: 0 }),
     forgetFailure: assign({ failure: null }),
     closeBreaker: enqueueActions(({ enqueue }) => {
@@ -171,7 +170,10 @@ export const poolMachine = setup({
       enqueue.assign({ idle: without(context.idle, workerId) })
       enqueue.sendTo(slotOf(context, workerId), { type: 'worker.stop', grace: context.grace ?? undefined })
     }),
-    recordGrace: assign(({ event }) => (event.type === 'pool.drain' ? { grace: event.grace ?? null } : {})),
+    recordGrace: assign(({ event }) => {
+      assertEvent(event, 'pool.drain')
+      return { grace: event.grace ?? null }
+    }),
     resetUnneeded: assign(({ context }) => ({ unneeded: planFor(context).surplus })),
     /** Puts a session in its place in the queue: behind all of its tenant that came before it. */
     queueSession: assign(({ context, event }) => {
@@ -203,7 +205,10 @@ export const poolMachine = setup({
   },
   guards: {
     isFilled: ({ context }) => context.counts.healthy >= context.policy.size.min,
-    isKnown: ({ context, event }) => event.type === 'worker.drain' && context.workers.includes(event.workerId),
+    isKnown: ({ context, event }) => {
+      assertEvent(event, 'worker.drain')
+      return context.workers.includes(event.workerId)
+    },
     isEmpty: ({ context }) => context.workers.length === 0,
     /** A worker that drains before the pool has started has failed: its crash, once it is gone, ends the pool. */
     canFill: ({ context }) => context.counts.draining === 0 && planFor(context).start > 0,
@@ -214,8 +219,14 @@ export const poolMachine = setup({
     isQueueFull: ({ context }) => context.idle.length === 0 && context.queue.size >= context.policy.queueLimit,
     failsRepeatedly: ({ context }) => context.failures >= context.policy.breaker.failures,
     /** A worker that comes back from a session is ready too, but proves nothing about starts. */
-    hasStarted: ({ event }) => event.type === 'worker.ready' && event.from === 'spawning',
-    isProbe: ({ event }) => event.type === 'worker.crashed' && !event.served,
+    hasStarted: ({ event }) => {
+      assertEvent(event, 'worker.ready')
+      return event.from === 'spawning'
+    },
+    isProbe: ({ event }) => {
+      assertEvent(event, 'worker.crashed')
+      return !event.served
+    },
     hasSurplus: ({ context }) => planFor(context).surplus > 0,
     hasNoSurplus: ({ context }) => planFor(context).surplus === 0,
     neededMore: ({ context }) => planFor(context).surplus < context.unneeded,
