@@ -80,6 +80,7 @@ export const session = z
       .optional()
       .describe('Milliseconds since its last connection closed. Absent unless it is `idle`.'),
     connections: count.describe('Open connections.'),
+    tenant: z.string().optional().describe('On whose behalf it was opened. Absent where nobody is told apart.'),
   })
   .register(components, { id: 'Session', description: 'A live session.' })
 

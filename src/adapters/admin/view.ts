@@ -4,7 +4,7 @@ import type * as schemas from './schemas.ts'
 
 /** How a session is shown. @param now in milliseconds since the epoch */
 export function showSession(info: SessionInfo, now: number): z.infer<typeof schemas.session> {
-  const { id, token, workerId, state, startedAt, idleSince, leases } = info
+  const { id, token, workerId, state, startedAt, idleSince, leases, tenant } = info
   return {
     id,
     token,
@@ -14,6 +14,7 @@ export function showSession(info: SessionInfo, now: number): z.infer<typeof sche
     age: since(startedAt, now),
     idleFor: idleSince === undefined ? undefined : since(idleSince, now),
     connections: leases,
+    tenant,
   }
 }
 

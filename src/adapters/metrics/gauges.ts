@@ -37,6 +37,7 @@ export function addGauges(prom: PromClient, registers: Registry[], watched: Watc
   addOne('corral_leases', 'Open connections on live sessions.', ({ leases }) => leases)
   addOne('corral_queue_sessions', 'Sessions that wait for a worker.', ({ queue }) => queue.sessions)
   addOne('corral_queue_waiters', 'Requests that wait for the worker of a session.', ({ queue }) => queue.waiters)
+  addOne('corral_tenants', 'Tenants that have a session or wait for one.', ({ tenants }) => tenants)
   add('corral_requests_in_progress', 'Requests and WebSockets that have a session and are not over.', ['kind'], () =>
     present(watched.gateway?.stats(), ({ requests, webSockets }) => [
       [{ kind: 'http' }, requests],

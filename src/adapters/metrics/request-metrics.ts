@@ -99,6 +99,7 @@ function waitOf(outcome: RequestRecord['outcome'], code: ProblemCode | ''): Labe
 const refusedWaits: Readonly<Partial<Record<ProblemCode, string>>> = {
   ACQUIRE_TIMEOUT: 'timeout',
   QUEUE_FULL: 'queue_full',
+  TENANT_LIMIT: 'tenant_limit',
   WORKER_START_FAILED: 'start_failed',
   WORKER_START_TIMEOUT: 'start_failed',
   POOL_DRAINING: 'draining',

@@ -27,7 +27,8 @@ export function requestAttributes(req: IncomingMessage, { queries }: TracingSett
   if (headers['user-agent'] !== undefined) attributes['user_agent.original'] = headers['user-agent']
   if (socket.remoteAddress !== undefined) attributes['network.peer.address'] = socket.remoteAddress
   if (socket.remotePort !== undefined) attributes['network.peer.port'] = socket.remotePort
-  const [, host, port] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(headers.host ?? '') ?? []
+  const [, host, port] =
+    /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(headers.host ?? String(headers[':authority'] ?? '')) ?? []
   if (host) attributes['server.address'] = host.replace(/^\[|\]$/g, '')
   if (port !== undefined) attributes['server.port'] = Number(port)
   return attributes

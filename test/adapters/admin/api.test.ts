@@ -65,12 +65,19 @@ describe('sessions', () => {
   test('are listed with state, age and connections', async () => {
     const { call, acquire } = await openAdmin()
     const [one, two] = [await acquire('red'), await acquire('red')]
-    const blue = await acquire('blue')
+    const blue = await acquire('blue', { tenant: 'acme' })
     blue.release()
     const { json } = await call('GET', '/sessions')
     expect(json['sessions']).toMatchObject([
-      { id: 'red', workerId: 'w1', state: 'active', connections: 2 },
-      { id: 'blue', workerId: 'w2', state: 'idle', connections: 0, idleFor: expect.any(Number) },
+      { id: 'red', workerId: expect.any(String), state: 'active', connections: 2 },
+      {
+        id: 'blue',
+        workerId: expect.any(String),
+        state: 'idle',
+        connections: 0,
+        tenant: 'acme',
+        idleFor: expect.any(Number),
+      },
     ])
     one.release()
     two.release()
