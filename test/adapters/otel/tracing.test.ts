@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { IncomingHttpHeaders } from 'node:http'
+import { connect, createServer } from 'node:http2'
 import { type TextMapPropagator, SpanKind, SpanStatusCode, propagation, trace } from '@opentelemetry/api'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
 import {
@@ -15,7 +16,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { QueueFullError } from 'corral'
 import { type TracingOptions, createTracing } from 'corral/otel'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type Handler, dial, get, httpWorker, openScene, rawWorker, signal } from '../h3/_scene.ts'
+import { type Handler, dial, get, httpWorker, listenOn, openScene, rawWorker, signal } from '../h3/_scene.ts'
 
 const traceId = '0af7651916cd43dd8448eb211c80319c'
 const clientSpan = 'b7ad6b7169203331'
@@ -220,6 +221,22 @@ describe('a request', () => {
       'server.port': 80,
     })
   })
+})
+
+test('a request of HTTP/2 has the version and the authority that it names', async () => {
+  const { worker, seen } = listener()
+  const { gateway, span } = await traced(worker)
+  const server = createServer(gateway.handler as unknown as Parameters<typeof createServer>[1])
+  const client = connect(`http://127.0.0.1:${await listenOn(server)}`)
+  onTestFinished(() => client.destroy())
+  const stream = client.request({ ':authority': 'app.test:443', 'x-session-id': 'red', traceparent })
+  await once(stream.resume(), 'end')
+  expect((await span()).attributes).toMatchObject({
+    'network.protocol.version': '2',
+    'server.address': 'app.test',
+    'server.port': 443,
+  })
+  expect(seen[0]?.['traceparent']).toBe(`00-${traceId}-${(await span()).spanContext().spanId}-01`)
 })
 
 test('a WebSocket is a span from its handshake to its end, and the parent of the worker’s', async () => {
