@@ -45,10 +45,11 @@ export function statesOf(machine: AnyStateMachine): AnyStateNode[] {
  * machine's actors must be inert: their results are events of the exploration.
  */
 export function findWalks(machine: AnyStateMachine, explorations: readonly Exploration[]): Walk[] {
+  const missing = new Set(transitionsOf(machine))
   const taken = new Set<string>()
   const walks: Walk[] = []
   for (const exploration of explorations) {
-    for (const { events, transitions } of edges(machine, exploration)) {
+    for (const { events, transitions } of edges(machine, exploration, missing)) {
       if (transitions.every((name) => taken.has(name))) continue
       for (const name of transitions) taken.add(name)
       walks.push({ title: transitions.join(', then '), input: exploration.input, events, transitions })
@@ -153,19 +154,27 @@ interface Move {
   readonly state: Visit
 }
 
-/** Every event in every state that can be reached, as the sequence that leads there; shortest first. */
-function edges(machine: AnyStateMachine, { input, events, stateKey }: Exploration): Edge[] {
+/**
+ * Every event in every state that can be reached, as the sequence that leads there; shortest first. With `missing` it
+ * strikes off what it takes, and goes no further when nothing is left.
+ */
+function edges(machine: AnyStateMachine, { input, events, stateKey }: Exploration, missing?: Set<string>): Edge[] {
   const options = {
     events: ({ snapshot }: Visit) =>
       snapshot.status === 'active' ? events(snapshot).filter((event) => snapshot.can(event)) : [],
     serializeState: ({ snapshot }: Visit) => JSON.stringify([snapshot.value, stateKey(snapshot)]),
     serializeEvent: (event: AnyEventObject) => JSON.stringify(event),
+    stopWhen: () => missing?.size === 0,
     input,
     limit: 50_000,
   }
   const { start, step } = pureSteps(machine, input)
   const logic = {
-    transition: ({ snapshot }: Visit, event: AnyEventObject) => step(snapshot, event),
+    transition: ({ snapshot }: Visit, event: AnyEventObject) => {
+      const visit = step(snapshot, event)
+      for (const name of visit.transitions) missing?.delete(name)
+      return visit
+    },
     getInitialSnapshot: () => start,
     getPersistedSnapshot: (visit: Visit) => visit,
   }

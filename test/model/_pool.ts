@@ -110,4 +110,4 @@ const idleExploration: Exploration = {
 }
 
 /** Walks that together take every transition of the pool chart. */
-export const poolWalks: Walk[] = findWalks(inertPool, [poolExploration, idleExploration])
+export const poolWalks: Walk[] = findWalks(inertPool, [idleExploration, poolExploration])

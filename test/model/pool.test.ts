@@ -25,10 +25,6 @@ test('the walks reach every state of the pool chart', () => {
   ).toEqual([])
 })
 
-test('whatever has happened, the pool can still come to be stopped', () => {
-  expect(deadEnds(inertPool, poolExploration)).toEqual([])
-})
-
 describe('on the pure machine', () => {
   test.each(byTitle(poolWalks))('%s', (_title, { input, events }) => {
     const steps = replay(inertPool, input, events)
@@ -36,6 +32,10 @@ describe('on the pure machine', () => {
     checkSessions(steps)
     expect(transcript(steps)).toMatchSnapshot()
   })
+})
+
+test('whatever has happened, the pool can still come to be stopped', () => {
+  expect(deadEnds(inertPool, poolExploration)).toEqual([])
 })
 
 function checkState({ snapshot }: Step, max: number): void {

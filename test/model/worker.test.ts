@@ -33,10 +33,6 @@ test('the walks reach every state of the worker chart', () => {
   ).toEqual(transient)
 })
 
-test('whatever has happened, the worker can still come to be dead', () => {
-  for (const exploration of workerExplorations) expect(deadEnds(inertWorker, exploration)).toEqual([])
-})
-
 describe('on the pure machine', () => {
   test('a worker begins without a process, a session or a past', () => {
     const [start] = replay(inertWorker, { id: 'w1', policy: workerPolicy }, [])
@@ -64,6 +60,10 @@ describe('on the pure machine', () => {
     const { reuse } = (input as WorkerInput).policy
     expect(`with reuse '${reuse}'\n${transcript(steps)}`).toMatchSnapshot()
   })
+})
+
+test('whatever has happened, the worker can still come to be dead', () => {
+  for (const exploration of workerExplorations) expect(deadEnds(inertWorker, exploration)).toEqual([])
 })
 
 /** Every report leaves the status that the one before it entered: a pool that adds them up never miscounts. */
