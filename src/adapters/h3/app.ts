@@ -6,7 +6,7 @@ import { H3, HTTPError, defineWebSocketHandler } from 'h3'
 import type { Core } from './core.ts'
 import { handle, handleUpgrade } from './entry.ts'
 import { parseTarget } from './target.ts'
-import { clientOf } from './websocket.ts'
+import { clientOf } from './upgrade-client.ts'
 
 /** Made of the same core as the raw handlers: h3 and crossws decide, the core moves the bytes. */
 export function createApp(core: Core): H3 {

@@ -11,7 +11,7 @@ import { Refusal } from './problem.ts'
 import { refuse } from './response.ts'
 import { parseTarget, stripBase } from './target.ts'
 import { stalled } from './upstream.ts'
-import type { UpgradeClient } from './websocket.ts'
+import type { UpgradeClient } from './upgrade-client.ts'
 import { assertHandshake, forwardUpgrade } from './websocket.ts'
 
 /** Takes a request that lies under `base`. `undefined`: it lies outside. */

@@ -24,7 +24,9 @@ export class Forward {
   readonly authority: string | undefined
   /** A field of the response that tells the client its new id. */
   readonly issued: Field | undefined
-  readonly adoption: Adoption | undefined
+  readonly #adoption: Adoption | undefined
+  /** Whether the session ends with the request: its worker has not named it, or the client has said goodbye. */
+  #endsSession: boolean
   /** Whether the client waits for a `100 Continue` that is ours to send. */
   readonly mustContinue: boolean
 
@@ -35,7 +37,8 @@ export class Forward {
     this.prefix = base + identity.prefix
     this.authority = authority
     this.issued = identity.issued
-    this.adoption = identity.adoption
+    this.#adoption = identity.adoption
+    this.#endsSession = identity.adoption?.step === 'adopt'
     this.mustContinue = mustContinue
   }
 
@@ -45,12 +48,40 @@ export class Forward {
    * @throws `SESSION_UNKNOWN` when the session had to be live, and whatever the pool refuses with.
    */
   async wait(pool: Pool, req: IncomingMessage, proxies: number, signal: AbortSignal): Promise<Lease> {
-    if (this.adoption !== undefined && this.adoption.step !== 'adopt') {
+    if (this.#adoption !== undefined && this.#adoption.step !== 'adopt') {
       const lease = pool.tryAcquire(this.sessionId)
       if (lease === undefined) throw new Refusal('SESSION_UNKNOWN')
       return lease
     }
     const tenant = tenantOf(this.principal, clientAddress(req, proxies))
     return pool.acquire(this.sessionId, { signal, tenant })
+  }
+
+  /**
+   * The worker has answered: what the gateway adds goes to `headers`, names and values in turn, and what it learns is kept.
+   *
+   * @throws `UPSTREAM_FAILED` when the worker chose an id that it cannot have.
+   */
+  answered(status: number, headers: string[], { session }: Lease): void {
+    if (this.issued !== undefined) headers.push(...this.issued)
+    const adoption = this.#adoption
+    if (adoption?.step === 'end') {
+      // Of other refusals, such as 405, the session has to survive.
+      this.#endsSession = status < 400 || status === 404 || status === 410
+    } else if (adoption?.step === 'adopt') {
+      const at = headers.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === adoption.header)
+      // Without an id of the worker's the session was for this one request.
+      if (at === -1) return
+      if (!adoption.take(headers[at + 1] as string, session)) {
+        throw new Refusal('UPSTREAM_FAILED', { cause: new Error('The worker chose a malformed or taken session id') })
+      }
+      this.#endsSession = false
+    }
+  }
+
+  /** Gives the lease back when the request is over, answered or not. */
+  release(lease: Lease, pool: Pool): void {
+    lease.release()
+    if (this.#endsSession) void pool.end(this.sessionId)
   }
 }

@@ -10,7 +10,7 @@ import type { GatewayListener } from './listen.ts'
 import { listen } from './listen.ts'
 import type { GatewayOptions, ListenOptions } from './options.ts'
 import { assertPool, readListenOptions, readSettings } from './settings.ts'
-import { clientOf } from './websocket.ts'
+import { clientOf } from './upgrade-client.ts'
 
 /** Takes requests and WebSockets to the workers of their sessions. Made by {@link createGateway}. */
 export interface Gateway {

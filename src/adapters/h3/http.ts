@@ -7,10 +7,8 @@ import type { Core } from './core.ts'
 import { resetStream } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import type { Forward } from './forward.ts'
-import type { Adoption } from './identity/identify.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
-import { Refusal } from './problem.ts'
 import { addTrailers, refuse, relayInformation, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Lane, Upstream } from './upstream.ts'
@@ -80,8 +78,6 @@ class Exchange implements Dispatcher.DispatchHandler {
   #retried = false
   #listensToDrain = false
   #wrote = false
-  /** Whether the session ends with this request: its worker has not named it yet, or the client said goodbye. */
-  #endsSession = false
 
   constructor(core: Core, req: IncomingMessage, res: ServerResponse, request: Forward) {
     this.#core = core
@@ -99,11 +95,10 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#headers = requestHeaders(this.#req, settings, this.#request, replacements(settings, this.#seen))
       const lease = pool.tryAcquire(sessionId) ?? (await this.#wait())
       if (this.#is('closed')) {
-        lease.release()
+        this.#request.release(lease, pool)
         return
       }
       this.#lease = lease
-      this.#endsSession = this.#request.adoption?.step === 'adopt'
       this.#seen?.leased(lease)
       // A small body comes in one piece with the head, and has been parsed by the next microtask.
       if (hasBody(this.#req)) await Promise.resolve()
@@ -139,8 +134,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#dropLane()
     this.#body?.destroy()
     this.#upstream?.leave()
-    this.#lease?.release()
-    if (this.#endsSession) void this.#core.pool.end(this.#request.sessionId)
+    if (this.#lease !== undefined) this.#request.release(this.#lease, this.#core.pool)
   }
 
   drained(): void {
@@ -171,9 +165,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     const head = responseHead(raw, status, chunked, (location) =>
       rewriteLocation(location, (this.#upstream as Upstream).host, this.#request.prefix),
     )
-    const { adoption, issued } = this.#request
-    if (adoption !== undefined) this.#adopt(adoption, status, head.headers)
-    if (issued !== undefined) head.headers.push(...issued)
+    this.#request.answered(status, head.headers, this.#lease as Lease)
     this.#resume = resume
     this.#length = head.length
     this.#closeDelimited = hasContent && head.closeDelimited
@@ -248,25 +240,6 @@ class Exchange implements Dispatcher.DispatchHandler {
   /** RFC 9110 §9.2.2; of a streamed body the beginning is gone. */
   #isRepeatable(): boolean {
     return idempotent.has(this.#req.method ?? '') && this.#body === undefined
-  }
-
-  /** @throws `UPSTREAM_FAILED` when the worker chose an id that it cannot have. */
-  #adopt(adoption: Adoption, status: number, headers: readonly string[]): void {
-    if (adoption.step !== 'adopt') {
-      // Of other refusals, such as 405, the session has to survive.
-      this.#endsSession = adoption.step === 'end' && (status < 400 || status === 404 || status === 410)
-      return
-    }
-    const at = headers.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === adoption.header)
-    // Without an id of the worker's the session was for this one request.
-    if (at === -1) return
-    const { session } = this.#lease as Lease
-    if (!adoption.take(headers[at + 1] as string, session)) {
-      throw new Refusal('UPSTREAM_FAILED', {
-        cause: new Error('The worker chose a session id that is malformed or taken'),
-      })
-    }
-    this.#endsSession = false
   }
 
   #buffered(): Buffer | undefined {

@@ -1,18 +1,18 @@
-import { ServerResponse, request } from 'node:http'
-import type { ClientRequest, IncomingMessage } from 'node:http'
+import { request } from 'node:http'
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { errors } from 'undici'
 import type { Lease } from '../../index.ts'
 import type { Core } from './core.ts'
 import { nameWorker, requestHeaders, responseHead } from './headers.ts'
 import type { Forward } from './forward.ts'
-import type { Field } from './identity/issue.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
-import { Refusal, sendProblem } from './problem.ts'
+import { Refusal } from './problem.ts'
 import { isReasonPhrase, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import { Tunnel } from './tunnel.ts'
+import type { UpgradeClient } from './upgrade-client.ts'
 import type { Upstream } from './upstream.ts'
 import { judge } from './verdict.ts'
 
@@ -45,102 +45,6 @@ export function assertHandshake(req: IncomingMessage): void {
     throw new Refusal('UPGRADE_INVALID')
   }
 }
-
-/** Takes the client of an upgrade over from Node. */
-export function clientOf(core: Core, req: IncomingMessage, socket: Socket, head: Buffer): UpgradeClient {
-  return new UpgradeClient(req, socket, head, core.settings.upstream.sendTimeout)
-}
-
-/** The client's side of an upgrade, from the moment that Node hands it over until it is answered. */
-export class UpgradeClient {
-  readonly req: IncomingMessage
-  readonly socket: Socket
-  readonly #stallTimeout: number
-  readonly #early: Buffer[]
-  #earlyBytes: number
-  #reading = true
-  #onGone: (() => void) | undefined
-
-  /** @param stallTimeout longest time that a client may be held back until it is answered; `0`: no limit. */
-  constructor(req: IncomingMessage, socket: Socket, head: Buffer, stallTimeout: number) {
-    this.#stallTimeout = stallTimeout
-    this.req = req
-    this.socket = socket
-    this.#early = head.length === 0 ? [] : [head]
-    this.#earlyBytes = head.length
-    // Node has taken its own listener off: from here on a reset would be an uncaught exception.
-    socket.on('error', () => {})
-    // A client that leaves is only heard of while its connection is read, so early frames are read into memory, up to a
-    // bound.
-    socket.on('data', this.#onData)
-    socket.on('end', this.#onEnd)
-    socket.on('timeout', this.#onEnd)
-    socket.once('close', () => this.#onGone?.())
-  }
-
-  get gone(): boolean {
-    return this.socket.destroyed
-  }
-
-  /** Calls `listener` when the client has left. */
-  set onGone(listener: () => void) {
-    this.#onGone = listener
-  }
-
-  /** Stops reading and returns what has been read. */
-  takeEarly(): Buffer[] {
-    this.#stop()
-    return this.#early
-  }
-
-  /** An HTTP response on the connection, which is closed after it. */
-  respond(): ServerResponse {
-    this.#stop()
-    const { req, socket } = this
-    const res = new ServerResponse(req)
-    res.shouldKeepAlive = false
-    res.assignSocket(socket)
-    socket.on('drain', () => res.emit('drain'))
-    res.on('finish', () => {
-      res.detachSocket(socket)
-      socket.destroySoon()
-    })
-    // Unread bytes would turn the close into a reset, which can take the response back from under the client.
-    socket.resume()
-    return res
-  }
-
-  /** Answers with a problem. */
-  refuse(core: Core, error: unknown, sessionId?: string): void {
-    const refusal = core.report(this.req, error, { sessionId, cut: false })
-    if (this.gone) return
-    sendProblem(this.respond(), refusal, core.settings.retryAfter)
-  }
-
-  #stop(): void {
-    if (!this.#reading) return
-    this.#reading = false
-    this.socket.off('data', this.#onData)
-    this.socket.off('end', this.#onEnd)
-    this.socket.off('timeout', this.#onEnd)
-    this.socket.setTimeout(0)
-    this.socket.pause()
-  }
-
-  readonly #onData = (chunk: Buffer): void => {
-    this.#early.push(chunk)
-    this.#earlyBytes += chunk.length
-    if (this.#earlyBytes <= maxEarlyBytes) return
-    this.socket.pause()
-    this.socket.setTimeout(this.#stallTimeout)
-  }
-
-  readonly #onEnd = (): void => {
-    this.socket.destroy()
-  }
-}
-
-const maxEarlyBytes = 64 * 1024
 
 type Phase =
   /** Waits for a lease. */
@@ -185,7 +89,7 @@ class Upgrade {
         pool.tryAcquire(this.#request.sessionId) ??
         (await this.#request.wait(pool, this.#client.req, settings.proxies, signal))
       if (this.#is('closed')) {
-        lease.release()
+        this.#request.release(lease, pool)
         return
       }
       this.#lease = lease
@@ -275,7 +179,7 @@ class Upgrade {
     const upstream = this.#upstream as Upstream
     const early = { client: this.#client.takeEarly(), worker: head }
     socket.cork()
-    socket.write(headOf(answer, this.#request.issued), 'latin1')
+    socket.write(this.#acceptance(answer), 'latin1')
     if (this.#seen !== undefined) {
       this.#seen.status = 101
       this.#joinedAt = { read: socket.bytesRead - lengthOf(early.client), written: socket.bytesWritten }
@@ -298,6 +202,19 @@ class Upgrade {
     })
   }
 
+  /** The head of the worker's answer, exactly, but for framing, which a 101 must not have (RFC 9110 §8.6, RFC 9112 §6.1). */
+  #acceptance({ statusMessage: reason = '', rawHeaders: raw }: IncomingMessage): string {
+    const headers: string[] = []
+    for (let i = 0; i < raw.length; i += 2) {
+      const name = raw[i] as string
+      if (!/^(?:content-length|transfer-encoding)$/i.test(name)) headers.push(name, raw[i + 1] as string)
+    }
+    this.#request.answered(101, headers, this.#lease as Lease)
+    let head = `HTTP/1.1 101 ${isReasonPhrase(reason) ? reason : 'Switching Protocols'}\r\n`
+    for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
+    return `${head}\r\n`
+  }
+
   /**
    * The worker does not upgrade: the client gets its answer as it is.
    *
@@ -318,8 +235,7 @@ class Upgrade {
     this.#phase = 'answered'
     const res = this.#client.respond()
     const cut = () => res.destroy()
-    const { issued } = this.#request
-    if (issued !== undefined) head.headers.push(...issued)
+    this.#request.answered(status, head.headers, this.#lease as Lease)
     writeHead(req, res, status, reason, head.headers)
     if (this.#seen !== undefined) this.#observeRefusal(res, answer, this.#seen)
     answer.on('error', cut)
@@ -356,7 +272,7 @@ class Upgrade {
     this.#waiting.abort()
     this.#handshake?.destroy()
     this.#upstream?.leave()
-    this.#lease?.release()
+    if (this.#lease !== undefined) this.#request.release(this.#lease, this.#core.pool)
   }
 
   /** A method, for the phase changes in callbacks where the compiler cannot see it. */
@@ -367,19 +283,4 @@ class Upgrade {
 
 function lengthOf(chunks: readonly Buffer[]): number {
   return chunks.reduce((sum, { length }) => sum + length, 0)
-}
-
-/**
- * The head of the worker's answer, exactly, but for framing, which a 101 must not have (RFC 9110 §8.6, RFC 9112 §6.1), and
- * with a field of the gateway's own.
- */
-function headOf(answer: IncomingMessage, issued: Field | undefined): string {
-  const { statusMessage: reason = '' } = answer
-  let head = `HTTP/1.1 101 ${isReasonPhrase(reason) ? reason : 'Switching Protocols'}\r\n`
-  const raw = answer.rawHeaders
-  for (let i = 0; i < raw.length; i += 2) {
-    if (!/^(?:content-length|transfer-encoding)$/i.test(raw[i] as string)) head += `${raw[i]}: ${raw[i + 1]}\r\n`
-  }
-  if (issued !== undefined) head += `${issued[0]}: ${issued[1]}\r\n`
-  return `${head}\r\n`
 }

@@ -73,6 +73,19 @@ describe('with adopt, a session', () => {
     expect(pool.ended).toEqual(pool.acquired)
   })
 
+  test('that a worker is granted to only after the client has left ends', async () => {
+    const { port, pool } = await openScene(mcpWorker, options)
+    pool.hold({ grantsAnyway: true })
+    const client = await dial(port)
+    client.send('POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
+    await pool.until(() => pool.acquired.length > 0)
+    client.socket.destroy()
+    await pool.until(() => pool.aborted > 0)
+    pool.grant()
+    await pool.until(() => pool.ended.length > 0)
+    expect([pool.ended, pool.open]).toEqual([pool.acquired, 0])
+  })
+
   test.each([
     ['DELETE', '/mcp', '200', true],
     ['DELETE', '/mcp?x=1', '204', true],

@@ -1,0 +1,101 @@
+import { ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Core } from './core.ts'
+import { sendProblem } from './problem.ts'
+
+/** Takes the client of an upgrade over from Node. */
+export function clientOf(core: Core, req: IncomingMessage, socket: Socket, head: Buffer): UpgradeClient {
+  return new UpgradeClient(req, socket, head, core.settings.upstream.sendTimeout)
+}
+
+/** The client's side of an upgrade, from the moment that Node hands it over until it is answered. */
+export class UpgradeClient {
+  readonly req: IncomingMessage
+  readonly socket: Socket
+  readonly #stallTimeout: number
+  readonly #early: Buffer[]
+  #earlyBytes: number
+  #reading = true
+  #onGone: (() => void) | undefined
+
+  /** @param stallTimeout longest time that a client may be held back until it is answered; `0`: no limit. */
+  constructor(req: IncomingMessage, socket: Socket, head: Buffer, stallTimeout: number) {
+    this.#stallTimeout = stallTimeout
+    this.req = req
+    this.socket = socket
+    this.#early = head.length === 0 ? [] : [head]
+    this.#earlyBytes = head.length
+    // Node has taken its own listener off: from here on a reset would be an uncaught exception.
+    socket.on('error', () => {})
+    // A client that leaves is only heard of while its connection is read, so early frames are read into memory, up to a
+    // bound.
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.on('timeout', this.#onEnd)
+    socket.once('close', () => this.#onGone?.())
+  }
+
+  get gone(): boolean {
+    return this.socket.destroyed
+  }
+
+  /** Calls `listener` when the client has left. */
+  set onGone(listener: () => void) {
+    this.#onGone = listener
+  }
+
+  /** Stops reading and returns what has been read. */
+  takeEarly(): Buffer[] {
+    this.#stop()
+    return this.#early
+  }
+
+  /** An HTTP response on the connection, which is closed after it. */
+  respond(): ServerResponse {
+    this.#stop()
+    const { req, socket } = this
+    const res = new ServerResponse(req)
+    res.shouldKeepAlive = false
+    res.assignSocket(socket)
+    socket.on('drain', () => res.emit('drain'))
+    res.on('finish', () => {
+      res.detachSocket(socket)
+      socket.destroySoon()
+    })
+    // Unread bytes would turn the close into a reset, which can take the response back from under the client.
+    socket.resume()
+    return res
+  }
+
+  /** Answers with a problem. */
+  refuse(core: Core, error: unknown, sessionId?: string): void {
+    const refusal = core.report(this.req, error, { sessionId, cut: false })
+    if (this.gone) return
+    sendProblem(this.respond(), refusal, core.settings.retryAfter)
+  }
+
+  #stop(): void {
+    if (!this.#reading) return
+    this.#reading = false
+    this.socket.off('data', this.#onData)
+    this.socket.off('end', this.#onEnd)
+    this.socket.off('timeout', this.#onEnd)
+    this.socket.setTimeout(0)
+    this.socket.pause()
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes <= maxEarlyBytes) return
+    this.socket.pause()
+    this.socket.setTimeout(this.#stallTimeout)
+  }
+
+  readonly #onEnd = (): void => {
+    this.socket.destroy()
+  }
+}
+
+const maxEarlyBytes = 64 * 1024
