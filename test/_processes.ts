@@ -21,6 +21,7 @@ export type Fixture =
   | 'freezes'
   | 'prints-ready'
   | 'writes-last-words'
+  | 'names-sessions'
 
 /**
  * Options of `processWorker` that start a fixture on a TCP port, or with `socket` on a unix socket. Its environment
