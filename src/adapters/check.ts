@@ -49,5 +49,10 @@ function show(value: unknown): string {
   if (typeof value === 'function') return 'a function'
   // JSON has no NaN.
   if (typeof value === 'number') return String(value)
-  return JSON.stringify(value) ?? String(value)
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    // It refers to itself, or holds what JSON has no word for.
+    return typeof value === 'bigint' ? `${value}n` : 'an object'
+  }
 }

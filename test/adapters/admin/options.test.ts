@@ -31,6 +31,13 @@ describe('an option is refused', () => {
     expect(() => createAdmin(pool as Pool)).toThrow('Invalid option "pool": expected what createPool resolves to')
   })
 
+  test('one that JSON cannot show', () => {
+    const circular: Record<string, unknown> = {}
+    circular['self'] = circular
+    expect(() => createAdmin(none, { gateway: circular as never })).toThrow('got an object')
+    expect(() => createAdmin(none, { isReady: 1n as never })).toThrow('got 1n')
+  })
+
   test('a token that is wrong is not shown', () => {
     expect(() => createAdmin(none, { token: 'hunter2' })).not.toThrow('hunter2')
   })
