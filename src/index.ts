@@ -4,6 +4,7 @@ export type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from
 export type {
   BreakerOptions,
   PoolOptions,
+  PressureOptions,
   QueueOptions,
   ResetHook,
   RestartOptions,
@@ -12,6 +13,8 @@ export type {
   TenantOptions,
 } from './runtime/options.ts'
 export type { Clock } from './runtime/clock.ts'
+export type { HostObserver, HostUsage } from './runtime/host/observer.ts'
+export type { MemoryUsage } from './runtime/host/memory.ts'
 export type { Lease, Session, WorkerInfo } from './runtime/lease.ts'
 export type { SessionInfo, WorkerDetails } from './runtime/listing.ts'
 export type { PoolEvent, PoolEvents, PoolEventType } from './runtime/events.ts'
@@ -33,6 +36,7 @@ export type { LaunchContext, LivenessPolicy, WorkerBackend, WorkerExit, WorkerIn
 export {
   AcquireTimeoutError,
   CorralError,
+  HostPressureError,
   InvalidOptionError,
   isCorralError,
   PeerMissingError,

@@ -24,6 +24,7 @@ const policy: PoolPolicy = {
   size: { min: 1, max: 2, warm: 0, startConcurrency: 2, shrinkAfter: 1_000 },
   queueLimit: 10,
   breaker: { failures: 3, cooldown: 1_000 },
+  pressure: 'wait',
   worker: {
     startTimeout: 1_000,
     startAttempts: 1,

@@ -101,20 +101,30 @@ export interface WorkerOutput {
   readonly failure: Failure | null
 }
 
-/** Commands to a pool. */
+/** Shares of the host that are in use, 0 to 1; `null` when they are not known. */
+export interface HostPressure {
+  readonly cpu: number | null
+  readonly memory: number | null
+}
+
+/** Commands to a pool, and what it is told of its host. */
 export type PoolCommand =
   | (WaitingSession & { readonly type: 'session.acquire' })
   /** Nobody waits for this session any more. */
   | (Pick<WaitingSession, 'token' | 'tenant'> & { readonly type: 'session.cancel' })
   /** End this worker's session, if it has one, and stop it; others take its place as need be. `grace`: as in `session.end`. */
   | { readonly type: 'worker.drain'; readonly workerId: string; readonly grace?: number | undefined }
+  /** The host has too little left: bind no worker to a new session. */
+  | (HostPressure & { readonly type: 'host.pressed' })
+  /** It has enough again. */
+  | (HostPressure & { readonly type: 'host.relieved' })
   /** Take no new sessions, end all others, stop every worker. `grace`: as in `session.end`. */
   | { readonly type: 'pool.drain'; readonly grace?: number | undefined }
 
 /** Why a waiting session gets no worker. `failure` is there when starts fail. */
 export type Refusal = SessionKey & {
   readonly type: 'session.refused'
-  readonly code: 'QUEUE_FULL' | 'POOL_DRAINING' | 'START_FAILED'
+  readonly code: 'QUEUE_FULL' | 'HOST_PRESSURE' | 'POOL_DRAINING' | 'START_FAILED'
   readonly failure: Failure | null
 }
 
@@ -128,5 +138,7 @@ export type PoolFact =
   | { readonly type: 'pool.breakerOpened'; readonly failure: Failure }
   | { readonly type: 'pool.breakerHalfOpened' }
   | { readonly type: 'pool.breakerClosed' }
+  | (HostPressure & { readonly type: 'pool.pressed' })
+  | (HostPressure & { readonly type: 'pool.relieved' })
   | { readonly type: 'pool.draining' }
   | { readonly type: 'pool.stopped' }

@@ -1,6 +1,7 @@
 export type {
   CrashFact,
   DeathFact,
+  HostPressure,
   PoolCommand,
   PoolFact,
   ProcessCommand,

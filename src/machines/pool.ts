@@ -1,4 +1,4 @@
-import { assertEvent, assign, emit, enqueueActions, setup } from 'xstate'
+import { and, assertEvent, assign, emit, enqueueActions, setup, stateIn } from 'xstate'
 import type {
   CrashFact,
   DeathFact,
@@ -30,6 +30,8 @@ export interface PoolPolicy {
     /** Time before a start is tried again. */
     readonly cooldown: number
   }
+  /** What becomes of new sessions while the host is pressed: they wait until it is relieved, or are refused. */
+  readonly pressure: 'wait' | 'refuse'
   readonly worker: WorkerPolicy
 }
 
@@ -75,6 +77,8 @@ export type PoolEvent = PoolCommand | WorkerFact
 
 /** What puts a session in the queue; with its round when it was taken from it before. */
 type QueuedEvent = WaitingSession & { readonly round?: number | undefined }
+
+const isRelieved = stateIn({ running: { pressure: 'relieved' } })
 
 /**
  * The pool: decides which session gets which worker, and how many workers there are. What it decides on is small plain
@@ -185,7 +189,7 @@ export const poolMachine = setup({
       assertEvent(event, 'session.cancel')
       return { queue: remove(context.queue, event) }
     }),
-    refuse: emit(({ event }, params: { code: 'QUEUE_FULL' | 'POOL_DRAINING' }) => {
+    refuse: emit(({ event }, params: { code: 'QUEUE_FULL' | 'HOST_PRESSURE' | 'POOL_DRAINING' }) => {
       const { sessionId, token } = event as SessionKey
       return { type: 'session.refused' as const, sessionId, token, code: params.code, failure: null }
     }),
@@ -198,6 +202,14 @@ export const poolMachine = setup({
     }),
     announceOpened: enqueueActions(({ context, enqueue }) => {
       if (context.failure) enqueue.emit({ type: 'pool.breakerOpened', failure: context.failure })
+    }),
+    announcePressed: emit(({ event }) => {
+      assertEvent(event, 'host.pressed')
+      return { ...event, type: 'pool.pressed' as const }
+    }),
+    announceRelieved: emit(({ event }) => {
+      assertEvent(event, 'host.relieved')
+      return { ...event, type: 'pool.relieved' as const }
     }),
     announce: emit(
       (_, params: { type: 'pool.running' | 'pool.breakerHalfOpened' | 'pool.draining' | 'pool.stopped' }) => params,
@@ -212,11 +224,17 @@ export const poolMachine = setup({
     isEmpty: ({ context }) => context.workers.length === 0,
     /** A worker that drains before the pool has started has failed: its crash, once it is gone, ends the pool. */
     canFill: ({ context }) => context.counts.draining === 0 && planFor(context).start > 0,
-    canGrow: ({ context }) => planFor(context).start > 0,
-    canProbe: ({ context }) => context.pendingAdds === 0 && planFor(context).start > 0,
+    canGrow: and([isRelieved, ({ context }) => planFor(context).start > 0]),
+    canProbe: and([isRelieved, ({ context }) => context.pendingAdds === 0 && planFor(context).start > 0]),
+    /** However pressed the host is, the pool keeps the least that it was asked for. */
+    lacksMinimum: ({ context }) => minimumPlanFor(context).start > 0,
+    canProbeMinimum: ({ context }) => context.pendingAdds === 0 && minimumPlanFor(context).start > 0,
     canLease: ({ context }) => context.idle.length > 0 && context.queue.size > 0,
     cannotLease: ({ context }) => context.idle.length === 0 && context.queue.size > 0,
     isQueueFull: ({ context }) => context.idle.length === 0 && context.queue.size >= context.policy.queueLimit,
+    /** While idle workers may not be leased. */
+    isQueueAtLimit: ({ context }) => context.queue.size >= context.policy.queueLimit,
+    refusesUnderPressure: ({ context }) => context.policy.pressure === 'refuse',
     failsRepeatedly: ({ context }) => context.failures >= context.policy.breaker.failures,
     /** A worker that comes back from a session is ready too, but proves nothing about starts. */
     hasStarted: ({ event }) => {
@@ -287,7 +305,6 @@ export const poolMachine = setup({
     },
     running: {
       entry: { type: 'announce', params: { type: 'pool.running' } },
-      always: { guard: 'canLease', actions: 'leaseNext' },
       on: {
         'pool.drain': { target: 'draining', actions: ['recordGrace', 'forgetFailure'] },
       },
@@ -300,6 +317,7 @@ export const poolMachine = setup({
               always: [
                 { guard: 'failsRepeatedly', target: 'open' },
                 { guard: 'canGrow', actions: 'startWorker' },
+                { guard: 'lacksMinimum', actions: 'startWorker' },
               ],
             },
             open: {
@@ -321,7 +339,10 @@ export const poolMachine = setup({
             halfOpen: {
               description: 'One start at a time, when there is need for one; its outcome decides.',
               entry: { type: 'announce', params: { type: 'pool.breakerHalfOpened' } },
-              always: { guard: 'canProbe', actions: 'startWorker' },
+              always: [
+                { guard: 'canProbe', actions: 'startWorker' },
+                { guard: 'canProbeMinimum', actions: 'startWorker' },
+              ],
               on: {
                 'worker.ready': {
                   guard: 'hasStarted',
@@ -333,6 +354,31 @@ export const poolMachine = setup({
                   target: 'open',
                   actions: ['count', 'dropIdle', 'countFailure', 'relay'],
                 },
+              },
+            },
+          },
+        },
+        pressure: {
+          initial: 'relieved',
+          states: {
+            relieved: {
+              always: { guard: 'canLease', actions: 'leaseNext' },
+              on: {
+                'host.pressed': { target: 'pressed', actions: 'announcePressed' },
+              },
+            },
+            pressed: {
+              description: 'The host has too little left: no worker is leased, and none started beyond `min`.',
+              on: {
+                'host.relieved': { target: 'relieved', actions: 'announceRelieved' },
+                'session.acquire': [
+                  {
+                    guard: 'refusesUnderPressure',
+                    actions: { type: 'refuse', params: { code: 'HOST_PRESSURE' } },
+                  },
+                  { guard: 'isQueueAtLimit', actions: { type: 'refuse', params: { code: 'QUEUE_FULL' } } },
+                  { actions: 'queueSession' },
+                ],
               },
             },
           },
@@ -391,6 +437,12 @@ function planFor({ policy, workers, idle, counts, pendingAdds, queue }: PoolCont
     draining: counts.draining,
     waiting: queue.size,
   })
+}
+
+/** As above, as if nobody waited and no spares were wanted. */
+function minimumPlanFor(context: PoolContext): Plan {
+  const { policy } = context
+  return planFor({ ...context, policy: { ...policy, size: { ...policy.size, warm: 0 } }, queue: emptyQueue })
 }
 
 /** What moves a worker from one count to another. */

@@ -5,12 +5,14 @@ import { validateAcquire, validateClose, validateDrain } from './call-options.ts
 import type { Clock } from './clock.ts'
 import { deferred } from './deferred.ts'
 import { callSafely, PoolEmitter } from './emitter.ts'
-import { PoolClosedError, QueueFullError, WorkerStartError } from './errors.ts'
+import { HostPressureError, PoolClosedError, QueueFullError, WorkerStartError } from './errors.ts'
 import { toLostEvent, toPoolEvent, type PoolEvent, type PoolEventType } from './events.ts'
+import type { HostUsage } from './host/observer.ts'
 import type { Lease } from './lease.ts'
 import { toSessionInfo, toWorkerDetails, type SessionInfo, type WorkerDetails } from './listing.ts'
 import { resolveOptions, type PoolOptions, type PoolSettings } from './options.ts'
 import type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from './pool.ts'
+import { toPressure, weigh } from './pressure.ts'
 import { SessionRecord } from './session-record.ts'
 import { Sweeper } from './sweeper.ts'
 import { TenantLedger } from './tenant-ledger.ts'
@@ -51,6 +53,8 @@ class ActorPool implements Pool {
   readonly #workerDrains = new WorkerDrains()
   #lastToken = 0
   #closing = 0
+  #host: HostUsage | null = null
+  #stopObserving: (() => void) | undefined
   /** When open connections are cut: the nearest deadline that a drain was given. */
   #cutAt = Number.POSITIVE_INFINITY
 
@@ -76,6 +80,10 @@ class ActorPool implements Pool {
     const giveUp = () => this.#drain(0)
     signal?.addEventListener('abort', giveUp, { once: true })
     this.actor.start()
+    this.#stopObserving = this.#settings.host?.observe((usage) => {
+      this.#host = usage
+      this.#weighHost()
+    })
     const started = await Promise.race([
       this.#running.promise.then(() => true),
       this.#stopped.promise.then(() => false),
@@ -117,7 +125,9 @@ class ActorPool implements Pool {
     const idle = this.#sweeper.size
     return {
       state: this.#state(),
-      breaker: this.#breaker(),
+      breaker: this.#regions()?.breaker ?? 'closed',
+      pressure: this.#regions()?.pressure ?? 'relieved',
+      host: this.#host,
       workers: { total: workers.length, spawning: pendingAdds, ...counts },
       pendingAdds,
       size: { min, max, warm },
@@ -231,6 +241,15 @@ class ActorPool implements Pool {
     if (list.requested) this.actor.send({ type: 'session.cancel', token: list.token, tenant: list.tenant })
   }
 
+  /** Tells the chart of the host only what changes its state. */
+  #weighHost(): void {
+    const now = this.#regions()?.pressure
+    if (!this.#host || !now) return
+    const use = toPressure(this.#host)
+    const next = weigh(now, use, this.#settings.pressureMarks)
+    if (next !== now) this.actor.send({ type: `host.${next}`, ...use })
+  }
+
   /** Deals with what the actors tell, then tells the listeners. */
   #observe(fact: PoolFact): void {
     switch (fact.type) {
@@ -258,6 +277,7 @@ class ActorPool implements Pool {
         break
       case 'pool.running':
         this.#running.resolve()
+        this.#weighHost()
         return
       case 'pool.stopped':
         void this.#finish(fact)
@@ -359,6 +379,7 @@ class ActorPool implements Pool {
   }
 
   #refusalError({ code, sessionId, failure }: Refusal): Error {
+    if (code === 'HOST_PRESSURE') return new HostPressureError(sessionId)
     if (code === 'QUEUE_FULL') return new QueueFullError(sessionId, this.#settings.policy.queueLimit)
     return failure ? new WorkerStartError(failure) : new PoolClosedError('POOL_DRAINING')
   }
@@ -367,6 +388,8 @@ class ActorPool implements Pool {
   async #finish(fact: PoolFact): Promise<void> {
     await Promise.all([...this.#slots.values()].map((slot) => slot.exit))
     this.#sweeper.stop()
+    this.#stopObserving?.()
+    this.#host = null
     this.#workerDrains.finishAll()
     this.#emit(fact)
     this.#stopped.resolve()
@@ -400,9 +423,10 @@ class ActorPool implements Pool {
     return value === 'draining' ? 'draining' : 'running'
   }
 
-  #breaker(): PoolStats['breaker'] {
+  /** What the regions of the running pool are in; `undefined` when it does not run. */
+  #regions(): { breaker: PoolStats['breaker']; pressure: PoolStats['pressure'] } | undefined {
     const { value } = this.actor.getSnapshot()
-    return typeof value === 'object' ? value.running.breaker : 'closed'
+    return typeof value === 'object' ? value.running : undefined
   }
 }
 

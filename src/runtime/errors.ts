@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'ACQUIRE_TIMEOUT'
   | 'QUEUE_FULL'
   | 'TENANT_LIMIT'
+  | 'HOST_PRESSURE'
   | 'SESSION_LOST'
   | 'SESSION_ENDED'
   | 'POOL_DRAINING'
@@ -96,6 +97,16 @@ export class TenantLimitError extends CorralError {
     const held = kind === 'sessions' ? `has ${limit} sessions or waits for them` : `waits for ${limit} sessions`
     super('TENANT_LIMIT', `Tenant ${quote(tenant)} was refused: it ${held} already (tenant.${kind})`)
     this.tenant = tenant
+  }
+}
+
+/** `HOST_PRESSURE`: so much of the host's memory or CPU is in use that new sessions are refused. */
+export class HostPressureError extends CorralError {
+  constructor(sessionId: string) {
+    super(
+      'HOST_PRESSURE',
+      `Session ${quote(sessionId)} was refused: the host has too little memory or CPU left (pressure)`,
+    )
   }
 }
 

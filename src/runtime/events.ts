@@ -1,5 +1,5 @@
 import type { Failure } from '../machines/failure.ts'
-import type { PoolFact, SessionEndReason, WorkerAddress } from '../machines/events.ts'
+import type { HostPressure, PoolFact, SessionEndReason, WorkerAddress } from '../machines/events.ts'
 import { lossReason, SessionLostError, WorkerStartError } from './errors.ts'
 
 /** What happened, by name: the argument that listeners of {@link Pool.on} get. */
@@ -37,6 +37,10 @@ export interface PoolEvents {
   'pool.breakerHalfOpened': object
   /** A start succeeded again. */
   'pool.breakerClosed': object
+  /** Too much of the host is in use: new sessions wait or are refused. Shares of it, 0 to 1; `null` when not known. */
+  'pool.pressed': HostPressure
+  /** Enough of it is free again. */
+  'pool.relieved': HostPressure
   /** No new sessions are taken any more. */
   'pool.draining': object
   /** Every worker is gone. */

@@ -4,7 +4,9 @@ import type { PoolPolicy } from '../machines/pool.ts'
 import type { LivenessPolicy, WorkerBackend } from './backend.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { PoolEvent } from './events.ts'
+import { hostSampler, type HostObserver } from './host/observer.ts'
 import type { WorkerInfo } from './lease.ts'
+import type { PressureMarks } from './pressure.ts'
 import type { TenantLimits } from './tenant-ledger.ts'
 import { abortSignal, callback, count, duration, validate } from './validate.ts'
 
@@ -17,12 +19,19 @@ export interface PoolOptions {
   readonly tenant?: TenantOptions | undefined
   readonly restart?: RestartOptions | undefined
   readonly breaker?: BreakerOptions | undefined
+  readonly pressure?: PressureOptions | undefined
   /** A listener for every event from the very start; more can be added with {@link Pool.on} once the pool runs. */
   readonly onEvent?: ((event: PoolEvent) => void) | undefined
   /** Receives XState's inspection events of the pool, its workers and its sessions. Costs several µs per event. */
   readonly inspect?: ((event: InspectionEvent) => void) | undefined
   /** Gives up starting when it aborts: what was started is stopped, and `createPool` rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined
+  /**
+   * What looks at the CPU and the memory of the host, for `stats().host` and {@link PressureOptions}. `false`: nothing does.
+   *
+   * @default samples of every second
+   */
+  readonly host?: HostObserver | false | undefined
   /** The time to run on, for tests with a virtual clock. @default the system's */
   readonly clock?: Clock | undefined
 }
@@ -124,6 +133,39 @@ export interface BreakerOptions {
   readonly cooldown?: number | undefined
 }
 
+/**
+ * When the host has too little left for new sessions. Live sessions are untouched, idle workers are not leased, and none is
+ * started but for `size.min`.
+ */
+export interface PressureOptions {
+  /**
+   * Share of the memory in use, more than 0 to 1, from which on new sessions get no worker: of the machine's, or of the
+   * cgroup's whose limit is nearest. `false`: whatever it is.
+   *
+   * @default false
+   */
+  readonly memory?: number | false | undefined
+  /**
+   * The same of the CPUs that this process may use, over the last seconds. `false`: whatever it is.
+   *
+   * @default false
+   */
+  readonly cpu?: number | false | undefined
+  /**
+   * What each has to fall below before new sessions get workers again, as a part of its mark, more than 0 to 1: with 0.9 and a
+   * mark of 0.8, 0.72. Keeps the pool from going back and forth.
+   *
+   * @default 0.9
+   */
+  readonly resume?: number | undefined
+  /**
+   * What becomes of new sessions meanwhile: `'wait'` puts them in the queue, `'refuse'` refuses them with `HOST_PRESSURE`.
+   *
+   * @default 'wait'
+   */
+  readonly action?: 'wait' | 'refuse' | undefined
+}
+
 /** {@link PoolOptions} with everything filled in, as the parts of the runtime read it. */
 export interface PoolSettings {
   readonly backend: WorkerBackend
@@ -134,6 +176,8 @@ export interface PoolSettings {
   readonly maxAge: number | false
   readonly acquireTimeout: number
   readonly tenantLimits: TenantLimits
+  readonly pressureMarks: PressureMarks
+  readonly host: HostObserver | undefined
   readonly onEvent: ((event: PoolEvent) => void) | undefined
   readonly inspect: ((event: InspectionEvent) => void) | undefined
   readonly signal: AbortSignal | undefined
@@ -145,6 +189,8 @@ const positive = z
   .int('a whole number of 1 or more')
   .min(1, 'a whole number of 1 or more')
 const orNever = z.union([duration, z.literal(false)])
+const SHARE = 'a share of more than 0 to 1'
+const share = z.number(SHARE).gt(0, SHARE).max(1, SHARE)
 const orUnlimited = z.union([positive, z.literal(false)])
 
 const resetHook = z.strictObject({
@@ -204,9 +250,26 @@ const schema = z.strictObject({
     })
     .prefault({}),
   breaker: z.strictObject({ failures: positive.default(3), cooldown: duration.default(5_000) }).prefault({}),
+  pressure: z
+    .strictObject({
+      memory: z.union([share, z.literal(false)]).default(false),
+      cpu: z.union([share, z.literal(false)]).default(false),
+      resume: share.default(0.9),
+      action: z.enum(['wait', 'refuse']).default('wait'),
+    })
+    .prefault({}),
   onEvent: callback<(event: PoolEvent) => void>().optional(),
   inspect: callback<(event: InspectionEvent) => void>().optional(),
   signal: abortSignal.optional(),
+  host: z
+    .union([
+      z.literal(false),
+      z.custom<HostObserver>(
+        (host) => typeof host === 'object' && host !== null && 'observe' in host,
+        'a HostObserver',
+      ),
+    ])
+    .optional(),
   clock: z
     .custom<Clock>((clock) => typeof clock === 'object' && clock !== null && 'now' in clock, 'a Clock')
     .optional(),
@@ -214,7 +277,7 @@ const schema = z.strictObject({
 
 /** Fills in the defaults. @throws `INVALID_OPTION` */
 export function resolveOptions(options: PoolOptions): PoolSettings {
-  const { worker, size, session, queue, tenant, restart, breaker, ...rest } = validate(schema, options)
+  const { worker, size, session, queue, tenant, restart, breaker, pressure, ...rest } = validate(schema, options)
   const hook = typeof session.reuse === 'object' ? session.reuse : undefined
   return {
     // The object itself and not the copy that validation made: a backend may be an instance of a class.
@@ -223,6 +286,7 @@ export function resolveOptions(options: PoolOptions): PoolSettings {
       size,
       queueLimit: queue.limit,
       breaker,
+      pressure: pressure.action,
       worker: {
         startTimeout: worker.startTimeout,
         startAttempts: worker.startAttempts,
@@ -241,6 +305,8 @@ export function resolveOptions(options: PoolOptions): PoolSettings {
     maxAge: session.maxAge,
     acquireTimeout: queue.timeout,
     tenantLimits: { sessions: tenant.sessions ?? Math.ceil(size.max / 2), waiting: tenant.waiting },
+    pressureMarks: pressure,
+    host: rest.host === false ? undefined : (rest.host ?? hostSampler),
     onEvent: rest.onEvent,
     inspect: rest.inspect,
     signal: rest.signal,

@@ -1,6 +1,7 @@
 import type { ActorRefFrom } from 'xstate'
 import type { poolMachine } from '../machines/pool.ts'
 import type { PoolEvent, PoolEventType } from './events.ts'
+import type { HostUsage } from './host/observer.ts'
 import type { Lease } from './lease.ts'
 import type { SessionInfo, WorkerDetails } from './listing.ts'
 
@@ -13,7 +14,7 @@ export interface Pool extends AsyncDisposable {
    * the id as soon as one is free. Concurrent calls for one id share one worker.
    *
    * @returns a lease, to be released when the connection closes.
-   * @throws `INVALID_OPTION`, `ACQUIRE_TIMEOUT`, `QUEUE_FULL`, `TENANT_LIMIT`, `WORKER_START_FAILED`,
+   * @throws `INVALID_OPTION`, `ACQUIRE_TIMEOUT`, `QUEUE_FULL`, `TENANT_LIMIT`, `HOST_PRESSURE`, `WORKER_START_FAILED`,
    * `WORKER_START_TIMEOUT` (starts keep failing), `POOL_DRAINING`, `POOL_CLOSED`; the signal's reason when `signal` aborts.
    */
   acquire(id: string, options?: AcquireOptions): Promise<Lease>
@@ -97,6 +98,10 @@ export interface PoolStats {
   readonly state: 'running' | 'draining' | 'stopped'
   /** Circuit breaker on starting workers. */
   readonly breaker: 'closed' | 'open' | 'halfOpen'
+  /** `pressed` while the host has too little left for new sessions: see {@link PressureOptions}. */
+  readonly pressure: 'relieved' | 'pressed'
+  /** The host as it was sampled last; `null` before the first sample, and when nothing looks at it. */
+  readonly host: HostUsage | null
   /** Workers by state. `total` counts every slot that has a process or will have one again. */
   readonly workers: {
     readonly total: number

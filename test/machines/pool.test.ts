@@ -6,6 +6,7 @@ const policy: PoolPolicy = {
   size: { min: 0, max: 2, warm: 0, startConcurrency: 2, shrinkAfter: 1_000 },
   queueLimit: 10,
   breaker: { failures: 2, cooldown: 1_000 },
+  pressure: 'wait',
   worker: {
     startTimeout: 1,
     startAttempts: 1,

@@ -7,6 +7,7 @@ export const poolPolicy: PoolPolicy = {
   size: { min: 1, max: 2, warm: 0, startConcurrency: 2, shrinkAfter: 100 },
   queueLimit: 1,
   breaker: { failures: 2, cooldown: 50 },
+  pressure: 'wait',
   worker: workerPolicy,
 }
 
@@ -46,6 +47,8 @@ const eventsUpTo =
       { type: 'session.acquire', sessionId: 'blue', token: 2 },
       { type: 'session.cancel', token: 1 },
       { type: 'pool.drain', grace: 5 },
+      { type: 'host.pressed', cpu: 1, memory: null },
+      { type: 'host.relieved', cpu: 0, memory: null },
       ...[idle.at(0), workers.find((id) => !idle.includes(id)), 'w99'].map((workerId) => ({
         type: 'worker.drain',
         workerId,
@@ -98,6 +101,7 @@ const stateKey: Exploration['stateKey'] = ({ context }) => [
 
 /** Three idle workers, of which fewer and fewer are beyond need. */
 const idleInput = { policy: { ...poolPolicy, queueLimit: 3, size: { ...poolPolicy.size, min: 0, max: 3 } } }
+const pressedEvents = new Set(['session.acquire', 'worker.ready', 'host.pressed', 'host.relieved'])
 const idleEvents = new Set(['session.acquire', 'session.cancel', 'worker.ready', 'worker.leased'])
 
 /** All that can happen to a pool of at most two workers. */
@@ -109,5 +113,12 @@ const idleExploration: Exploration = {
   stateKey,
 }
 
+/** Refuses under pressure, and says so before a long queue does. */
+const pressedExploration: Exploration = {
+  input: { policy: { ...poolPolicy, pressure: 'refuse' } },
+  events: (snapshot) => eventsUpTo(1)(snapshot).filter(({ type }) => pressedEvents.has(type)),
+  stateKey,
+}
+
 /** Walks that together take every transition of the pool chart. */
-export const poolWalks: Walk[] = findWalks(inertPool, [idleExploration, poolExploration])
+export const poolWalks: Walk[] = findWalks(inertPool, [idleExploration, pressedExploration, poolExploration])

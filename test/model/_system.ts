@@ -53,6 +53,8 @@ export function stimuliOf({ pool, workers }: System, madeLimit: number): Stimulu
     { type: 'session.acquire', sessionId: `s${last + 1}`, token: last + 1 },
     ...(last > 0 ? [{ type: 'session.cancel', token: last }] : []),
     { type: 'pool.drain' },
+    { type: 'host.pressed', cpu: 1, memory: null },
+    { type: 'host.relieved', cpu: 0, memory: null },
     ...distinct(workers).map(([workerId]) => ({ type: 'worker.drain', workerId })),
     { type: 'xstate.after.shrinkAfter.pool.running.capacity.surplus' },
     { type: 'xstate.after.cooldown.pool.running.breaker.open' },

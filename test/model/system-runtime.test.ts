@@ -26,7 +26,11 @@ interface Exploration {
 }
 
 const explorations: Exploration[] = [
-  { policy: systemPolicy },
+  { policy: systemPolicy, isOf: ({ event }) => !event.type.startsWith('host.') },
+  ...(['wait', 'refuse'] as const).map((pressure) => ({
+    policy: { ...systemPolicy, pressure },
+    isOf: ({ event }: Stimulus) => /session\.acquire|readiness|actor\.session|exited|cooldown|host\./.test(event.type),
+  })),
   {
     // Three idle workers, of which fewer and fewer are beyond need.
     policy: { ...systemPolicy, queueLimit: 3, size: { ...systemPolicy.size, min: 0, max: 3 } },

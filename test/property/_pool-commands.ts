@@ -152,6 +152,10 @@ const react = fc
       }),
   )
 
+const press = fc
+  .constantFrom(0.3, 0.3, 0.6, 0.9)
+  .map((memory) => new Act(`${memory} of the host's memory is in use`, (world) => void world.host.sample({ memory })))
+
 const drainWorker = fc
   .tuple(index, fc.constantFrom(0, 300, 5_000))
   .map(([at, deadline]) => new Act(`drain worker ${at} ${deadline}`, (world) => world.drainWorker(at, deadline)))
@@ -183,6 +187,7 @@ export const commands = [
   behave,
   reset,
   drainWorker,
+  press,
   react,
   react,
   react,

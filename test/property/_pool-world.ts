@@ -1,6 +1,7 @@
 import { createPool, type Lease, type Pool, type PoolEvent, type PoolEvents, type WorkerInfo } from 'corral'
 import fc from 'fast-check'
 import { FakeBackend } from '../support/fake-backend.ts'
+import { FakeHost } from '../support/fake-host.ts'
 import { wrongCounts } from '../support/scene.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
@@ -19,6 +20,7 @@ export const settings = fc
     restartLimit: fc.integer({ min: 0, max: 2 }),
     breakerFailures: fc.integer({ min: 1, max: 3 }),
     tenantSessions: fc.constantFrom<(number | false)[]>(1, 2, 3, false),
+    pressure: fc.constantFrom<('wait' | 'refuse')[]>('wait', 'refuse'),
     tenantWaiting: fc.constantFrom<(number | false)[]>(1, 2, false),
   })
   .map((s) => {
@@ -55,6 +57,7 @@ interface Bound {
 export class PoolWorld {
   readonly setting: Setting
   readonly clock = new VirtualClock()
+  readonly host = new FakeHost()
   readonly backend: FakeBackend
   readonly calls: Call[] = []
   readonly held: Lease[] = []
@@ -97,6 +100,8 @@ export class PoolWorld {
       size: { min, max, warm, startConcurrency, shrinkAfter: 2_000 },
       session: { idleTtl, maxAge, grace, reuse: reuseOption(world) },
       queue: { limit: queueLimit, timeout: 3_000 },
+      host: world.host,
+      pressure: { memory: 0.8, resume: 0.5, action: setting.pressure },
       tenant: { sessions: setting.tenantSessions, waiting: setting.tenantWaiting },
       restart: { limit: restartLimit, minDelay: 50, maxDelay: 400 },
       breaker: { failures: setting.breakerFailures, cooldown: 500 },
@@ -228,7 +233,7 @@ export class PoolWorld {
     this.#checkListings()
     this.#checkTenants()
     // Nobody waits while a worker is free.
-    if (stats.state === 'running' && workers.healthy > 0 && this.#queued() > 0)
+    if (stats.state === 'running' && stats.pressure === 'relieved' && workers.healthy > 0 && this.#queued() > 0)
       this.#fail('6: waits beside idle workers')
     this.#report()
   }
@@ -236,6 +241,7 @@ export class PoolWorld {
   /** 9: with nothing held and nothing waiting, every worker is idle and their number is back to `min + warm`. */
   async rest(): Promise<void> {
     this.isResting = true
+    this.host.sample({ memory: 0 })
     this.backend.behaviour = { ...this.backend.behaviour, ready: true }
     this.backend.script.length = 0
     this.resets = 'succeed'
@@ -272,6 +278,7 @@ export class PoolWorld {
     await settled()
     if (!isClosed) this.#fail('11: close() does not resolve')
     if (this.backend.alive.length > 0) this.#fail(`11: ${this.backend.alive.length} processes are alive`)
+    if (this.host.watched > 0) this.#fail('11: the host is still looked at')
     if (this.clock.pending > 0) this.#fail(`11: ${this.clock.pending} timers are set`)
     if (this.#live.size > 0) this.#fail(`11: ${this.#live.size} sessions have not ended`)
     this.check()
@@ -355,6 +362,7 @@ export class PoolWorld {
     if (this.#live.has(sessionId)) this.#fail(`1: ${sessionId} started twice`)
     if ([...this.#live.values()].some((bound) => bound.workerId === workerId)) this.#fail(`2: ${workerId} serves two`)
     if (!this.#late.delete(sessionId)) this.#noteOrder(token)
+    if (this.pool.stats().pressure === 'pressed') this.#fail(`${sessionId} starts under pressure`)
     const { pid } = this.backend.worker(workerId)
     if (this.#used.has(pid)) this.#fail(`2: ${workerId} serves again, unreset`)
     if (this.setting.reuse === 'never') this.#used.add(pid)

@@ -2,6 +2,7 @@ import type { PoolEvent, PoolEventType } from 'corral'
 import { describe, expect, test } from 'vitest'
 import type { AnyActorRef } from 'xstate'
 import { FakeBackend } from '../support/fake-backend.ts'
+import { FakeHost } from '../support/fake-host.ts'
 import { openPool, rejection, startPool, uncaught } from '../support/scene.ts'
 import { settled } from '../support/virtual-clock.ts'
 
@@ -32,13 +33,18 @@ const shapes: { [K in PoolEventType]: Omit<PoolEvent<K>, 'type'> } = {
   'pool.breakerOpened': { error },
   'pool.breakerHalfOpened': {},
   'pool.breakerClosed': {},
+  'pool.pressed': { cpu: 0.25, memory: 0.9 },
+  'pool.relieved': { cpu: null, memory: 0.5 },
   'pool.draining': {},
   'pool.stopped': {},
 }
 
 describe('events', () => {
   test('each fire with the documented fields', async () => {
+    const host = new FakeHost()
     const { acquire, pool, backend, clock, told } = await openPool({
+      host,
+      pressure: { memory: 0.9 },
       size: { min: 1, max: 2 },
       session: { reuse: { reset: () => Promise.resolve() } },
       breaker: { failures: 1, cooldown: 1_000 },
@@ -56,6 +62,8 @@ describe('events', () => {
     await rejection(acquire('b'))
     await clock.advance(1_000)
     await acquire('b')
+    host.sample({ cpu: 0.25, memory: 0.9 })
+    host.sample({ cpu: null, memory: 0.5 })
     await pool.close()
     for (const [type, shape] of Object.entries(shapes)) {
       const events = told(type as PoolEventType)

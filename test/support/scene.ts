@@ -30,7 +30,7 @@ export interface Scene {
 /** A pool that is running. At the end of the test it is closed, and nothing of it may be left. */
 export async function openPool(options: SceneOptions = {}, backend = new FakeBackend()): Promise<Scene> {
   const clock = new VirtualClock()
-  const pool = await createPool({ ...options, worker: backend, clock })
+  const pool = await createPool({ host: false, ...options, worker: backend, clock })
   const events: PoolEvent[] = []
   const broken: string[] = []
   pool.on('*', (event) => {
@@ -59,7 +59,7 @@ export async function openPool(options: SceneOptions = {}, backend = new FakeBac
 /** A pool that has yet to start. A test that lets it start has to close it. */
 export function startPool(options: SceneOptions = {}, backend = new FakeBackend()) {
   const clock = new VirtualClock()
-  const starting = createPool({ ...options, worker: backend, clock })
+  const starting = createPool({ host: false, ...options, worker: backend, clock })
   starting.catch(() => {})
   onTestFinished(async () => {
     const pool = await starting.catch(() => undefined)

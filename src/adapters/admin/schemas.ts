@@ -23,6 +23,17 @@ export const readiness = z
 
 const poolStats = {
   state: z.enum(['running', 'draining', 'stopped']),
+  pressure: z.enum(['relieved', 'pressed']).describe('Whether the host has too little left for new sessions.'),
+  host: z
+    .strictObject({
+      cpu: z.number().min(0).max(1).nullable().describe('Share of them that was busy over the last seconds.'),
+      cpus: z.number().min(0).describe('CPUs that the process may keep busy.'),
+      memory: z
+        .strictObject({ used: z.number().min(0), total: z.number().min(0) })
+        .describe('In bytes, of the machine or of the cgroup whose limit is nearest.'),
+    })
+    .nullable()
+    .describe('The host as it was sampled last; `null` before the first sample.'),
   breaker: z.enum(['closed', 'open', 'halfOpen']).describe('Circuit breaker on starting workers.'),
   workers: z
     .strictObject({

@@ -121,11 +121,20 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
       return 'trying to start a worker again'
     case 'pool.breakerClosed':
       return 'workers start again'
+    case 'pool.pressed':
+      return `the host is pressed, new sessions wait or are refused: ${describePressure(event)}`
+    case 'pool.relieved':
+      return `the host is relieved, new sessions are taken: ${describePressure(event)}`
     case 'pool.draining':
       return 'pool draining'
     case 'pool.stopped':
       return 'pool stopped'
   }
+}
+
+function describePressure({ cpu, memory }: PoolEvent<'pool.pressed' | 'pool.relieved'>): string {
+  const inUse = (share: number | null) => (share === null ? 'unknown' : `${Math.round(share * 100)} %`)
+  return `CPU ${inUse(cpu)}, memory ${inUse(memory)}`
 }
 
 /** Method and target are a stranger's words as ids are. */
@@ -143,6 +152,7 @@ const WARNINGS: ReadonlySet<ReportEvent['type']> = new Set([
   'worker.crashed',
   'session.lost',
   'pool.breakerOpened',
+  'pool.pressed',
   'request.failed',
 ])
 

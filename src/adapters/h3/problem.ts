@@ -69,6 +69,7 @@ export const problems: Readonly<Record<ProblemCode, Problem>> = {
   CLIENT_TIMEOUT: { status: 408, close: 1008, retry: false, title: 'The client took too long' },
   QUEUE_FULL: { status: 503, close: 1013, retry: true, title: 'Too many sessions wait for a worker' },
   TENANT_LIMIT: { status: 429, close: 1013, retry: true, title: 'Too many sessions are open for the same client' },
+  HOST_PRESSURE: { status: 503, close: 1013, retry: true, title: 'The server has too much to do' },
   ACQUIRE_TIMEOUT: { status: 503, close: 1013, retry: true, title: 'No worker became free in time' },
   WORKER_START_FAILED: { status: 503, close: 1013, retry: true, title: 'No worker could be started' },
   WORKER_START_TIMEOUT: { status: 503, close: 1013, retry: true, title: 'No worker became ready in time' },
