@@ -10,6 +10,7 @@ import { malformedAnswer } from './malformed.ts'
 import { openServer } from './server.ts'
 import type { ListenSettings } from './settings.ts'
 import { readGrace } from './settings.ts'
+import { isAnswering } from './upgrade-client.ts'
 
 /** A listening gateway. */
 export interface GatewayListener extends AsyncDisposable {
@@ -53,8 +54,9 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
     void handlers.upgrade(req, socket, head)
   }
   server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (isIgnored(req)) ignoreUpgrade(server, req, socket, head)
-    else upgrade(req, socket, head)
+    if (!isIgnored(req)) upgrade(req, socket, head)
+    else if (isAnswering(socket as Socket)) socket.destroy()
+    else ignoreUpgrade(server, req, socket, head)
   })
   // Where it is refused, as no WebSocket. Node would close the connection without an answer.
   server.on('connect', upgrade)

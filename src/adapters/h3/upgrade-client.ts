@@ -4,6 +4,16 @@ import type { Socket } from 'node:net'
 import type { Core } from './core.ts'
 import { sendProblem } from './problem.ts'
 
+/**
+ * Whether a response to an earlier request is still on its way on a connection. Node hands an upgrade over all the same, and
+ * the bytes of both would mix: nobody may ask for one before that (RFC 6455 §4.1).
+ */
+export function isAnswering(socket: Socket & { _httpMessage?: unknown }): boolean {
+  // Where Node keeps that response.
+  const { _httpMessage: response } = socket
+  return response !== undefined && response !== null
+}
+
 /** Takes the client of an upgrade over from Node. */
 export function clientOf(core: Core, req: IncomingMessage, socket: Socket, head: Buffer): UpgradeClient {
   return new UpgradeClient(req, socket, head, core.settings.upstream.sendTimeout)
@@ -34,6 +44,7 @@ export class UpgradeClient {
     socket.on('end', this.#onEnd)
     socket.on('timeout', this.#onEnd)
     socket.once('close', () => this.#onGone?.())
+    if (isAnswering(socket)) socket.destroy()
   }
 
   get gone(): boolean {

@@ -82,6 +82,27 @@ describe('pipelined requests', () => {
   })
 })
 
+describe('an upgrade behind a request that is not answered yet', () => {
+  const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
+
+  test.each([
+    ['a handshake', request('GET /ws HTTP/1.1', ['Connection: Upgrade', 'Upgrade: websocket', key])],
+    ['a wrong handshake', request('GET /ws HTTP/1.1', ['Connection: Upgrade', 'Upgrade: websocket'])],
+    ['one to another protocol', request('GET /ws HTTP/1.1', ['Connection: Upgrade', 'Upgrade: h2c'])],
+    ['CONNECT', request('CONNECT a:80 HTTP/1.1')],
+  ])('(%s) cuts the connection, and nothing of it reaches a worker', async (_name, upgrade) => {
+    const worker = held()
+    const stage = await openStage(worker.act)
+    stage.client.send(first)
+    const connection = await worker.arrived
+    stage.client.send(upgrade)
+    expect(await stage.client.rest()).toBe('')
+    await connection.rest()
+    expect(stage.got).toEqual([forwarded(stage, { line: 'GET /first HTTP/1.1' })])
+    expect(await stage.pool.idle()).toBe(0)
+  })
+})
+
 describe('what is not HTTP', () => {
   test('alone: 400', async () => {
     const stage = await openStage()
