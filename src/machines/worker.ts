@@ -272,7 +272,7 @@ export const workerMachine = setup({
           },
           on: {
             'process.exited': [
-              { guard: 'canRetryStart', target: '#worker.alive', reenter: true, actions: 'nextAttempt' },
+              { guard: 'canRetryStart', target: '#worker.alive', actions: 'nextAttempt' },
               {
                 target: '#worker.crashed',
                 actions: { type: 'recordFailedExit', params: { code: 'WORKER_START_FAILED' } },
@@ -378,7 +378,7 @@ export const workerMachine = setup({
           entry: ['killProcess', { type: 'report', params: { status: 'draining' } }],
           on: {
             'process.exited': [
-              { guard: 'canRetryStart', target: '#worker.alive', reenter: true, actions: 'nextAttempt' },
+              { guard: 'canRetryStart', target: '#worker.alive', actions: 'nextAttempt' },
               { target: '#worker.crashed', actions: 'recordExit' },
             ],
             'worker.stop': 'draining',

@@ -1,6 +1,6 @@
 import { workerMachine, type WorkerFact, type WorkerPolicy } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
-import { createActor, fromCallback, fromPromise } from 'xstate'
+import { createActor, fromCallback, fromPromise, type EventObject } from 'xstate'
 import { FakeBackend } from '../support/fake-backend.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { resolveOptions } from '../../src/runtime/options.ts'
@@ -18,12 +18,28 @@ const policy: WorkerPolicy = {
   restartMaxDelay: 1,
 }
 
-function startWorker(machine: typeof workerMachine) {
+function startWorker(machine: typeof workerMachine, rules: Partial<WorkerPolicy> = {}) {
   const facts: WorkerFact[] = []
-  const actor = createActor(machine, { input: { id: 'w1', policy }, clock: new VirtualClock() })
+  const actor = createActor(machine, {
+    input: { id: 'w1', policy: { ...policy, ...rules } },
+    clock: new VirtualClock(),
+  })
   actor.on('*', (fact) => facts.push(fact as WorkerFact))
   actor.start()
   return { actor, facts }
+}
+
+/** Actors that do what they must; but for one, which the chart is left with as it is. */
+function actorsWithout(missing: string) {
+  const all = {
+    process: fromCallback<EventObject>(({ sendBack, receive }) => {
+      receive(() => sendBack({ type: 'process.exited', exitCode: null, signal: 'SIGKILL' }))
+    }),
+    readiness: fromPromise(() => Promise.resolve()),
+    liveness: fromPromise(() => new Promise<void>(() => {})),
+    reset: fromPromise(() => Promise.resolve()),
+  }
+  return Object.fromEntries(Object.entries(all).filter(([name]) => name !== missing)) as never
 }
 
 describe('the worker chart', () => {
@@ -35,16 +51,18 @@ describe('the worker chart', () => {
   })
 
   test.each(['readiness', 'liveness'] as const)('names the actor that was not provided: %s', async (missing) => {
-    let exit = () => {}
-    const process = fromCallback(({ sendBack, receive }) => {
-      exit = () => sendBack({ type: 'process.exited', exitCode: null, signal: 'SIGKILL' })
-      receive(() => exit())
-    })
-    const ready = fromPromise(() => Promise.resolve())
-    const actors = missing === 'readiness' ? { process } : { process, readiness: ready }
-    const { facts } = startWorker(workerMachine.provide({ actors: actors as never }))
+    const { facts } = startWorker(workerMachine.provide({ actors: actorsWithout(missing) }))
     await settled()
     expect(JSON.stringify(facts)).toContain(`the actor \\"${missing}\\" is not provided`)
+  })
+
+  test('names the actor that was not provided once it is wanted: reset', async () => {
+    const { actor, facts } = startWorker(workerMachine.provide({ actors: actorsWithout('reset') }), { reuse: 'reset' })
+    await settled()
+    actor.send({ type: 'worker.lease', sessionId: 'a', token: 1 })
+    actor.getSnapshot().children.session?.send({ type: 'session.end', reason: 'released', grace: 0 })
+    await settled()
+    expect(JSON.stringify(facts)).toContain('the actor \\"reset\\" is not provided')
   })
 
   test('needs no pool: it emits its facts', async () => {
