@@ -20,12 +20,14 @@ export function addGauges(prom: PromClient, registers: Registry[], watched: Watc
       registers,
       collect: () => {
         gauge.reset()
+        // Without labels that leaves a 0, which would be a reading.
+        if (labelNames.length === 0) gauge.remove()
         for (const [labels, value] of read()) gauge.set(labels, value)
       },
     })
   }
-  const addOne = (name: string, help: string, read: (now: PoolStats) => number) =>
-    add(name, help, [], () => present(stats(), (now) => [[{}, read(now)]]))
+  const addOne = (name: string, help: string, read: (now: PoolStats) => number | null | undefined) =>
+    add(name, help, [], () => present(stats(), (now) => present(read(now) ?? undefined, (value) => [[{}, value]])))
   const addStates = (name: string, help: string, read: (now: PoolStats) => Record<string, number>) =>
     add(name, help, ['state'], () =>
       present(stats(), (now) => Object.entries(read(now)).map(([state, value]) => [{ state: toLabel(state) }, value])),
@@ -50,6 +52,19 @@ export function addGauges(prom: PromClient, registers: Registry[], watched: Watc
   addStates('corral_breaker_state', '1 for the state of the circuit breaker on starting workers.', ({ breaker }) =>
     oneOf(breaker, ['closed', 'open', 'halfOpen']),
   )
+  addStates(
+    'corral_pressure_state',
+    '1 for what the host is: whether it has enough left for new sessions.',
+    ({ pressure }) => oneOf(pressure, ['relieved', 'pressed']),
+  )
+  addOne('corral_host_cpus', 'CPUs that the process may keep busy.', ({ host }) => host?.cpus)
+  addOne('corral_host_cpu_usage_ratio', 'Share of them that was busy over the last seconds.', ({ host }) => host?.cpu)
+  addOne(
+    'corral_host_memory_bytes',
+    'Memory of the machine, or of the cgroup that is nearest to its limit.',
+    ({ host }) => host?.memory.total,
+  )
+  addOne('corral_host_memory_used_bytes', 'What is in use of it.', ({ host }) => host?.memory.used)
 }
 
 type Readings<L extends string> = readonly (readonly [Partial<Record<L, string>>, number])[]

@@ -100,6 +100,7 @@ const refusedWaits: Readonly<Partial<Record<ProblemCode, string>>> = {
   ACQUIRE_TIMEOUT: 'timeout',
   QUEUE_FULL: 'queue_full',
   TENANT_LIMIT: 'tenant_limit',
+  HOST_PRESSURE: 'host_pressure',
   WORKER_START_FAILED: 'start_failed',
   WORKER_START_TIMEOUT: 'start_failed',
   POOL_DRAINING: 'draining',

@@ -7,6 +7,7 @@ import { createMetrics } from 'corral/metrics'
 import { describe, expect, test } from 'vitest'
 import { root } from '../../_build.ts'
 import { FakeBackend } from '../../support/fake-backend.ts'
+import { FakeHost } from '../../support/fake-host.ts'
 import { openPool } from '../../support/scene.ts'
 import { settled } from '../../support/virtual-clock.ts'
 import { parseExposition, valueOf } from './_exposition.ts'
@@ -58,10 +59,24 @@ describe('of a pool', () => {
     expect(await read('corral_pool_state', { state: 'stopped' })).toBe(1)
   })
 
+  test('the host is as it was sampled last, and absent before', async () => {
+    const host = new FakeHost()
+    const { read } = await open({ host, pressure: { memory: 0.8 } })
+    expect(await read('corral_host_memory_used_bytes')).toBeUndefined()
+    expect(await read('corral_pressure_state', { state: 'pressed' })).toBe(0)
+    host.sample({ cpu: 0.25, memory: 0.9 })
+    expect(await read('corral_host_cpu_usage_ratio')).toBe(0.25)
+    expect(await read('corral_host_memory_used_bytes')).toBe(900)
+    expect(await read('corral_host_memory_bytes')).toBe(1_000)
+    expect(await read('corral_host_cpus')).toBeGreaterThan(0)
+    expect(await read('corral_pressure_state', { state: 'pressed' })).toBe(1)
+  })
+
   test('there are none while there is no pool', async () => {
     const metrics = await createMetrics()
     const families = parseExposition(await metrics.render())
     expect(families.get('corral_workers')?.samples).toEqual([])
+    expect(families.get('corral_leases')?.samples).toEqual([])
     expect(families.get('corral_requests_in_progress')?.samples).toEqual([])
   })
 
@@ -134,7 +149,9 @@ describe('the registry', () => {
 describe('what is exposed', () => {
   const exposed = async () => {
     const metrics = await createMetrics()
-    const pool = await createPool({ worker: new FakeBackend(), onEvent: metrics.onEvent })
+    const host = new FakeHost()
+    const pool = await createPool({ worker: new FakeBackend(), onEvent: metrics.onEvent, host })
+    host.sample({ cpu: 0, memory: 0 })
     const gateway = createGateway(pool, { sessionId: fromHeader('x'), onRequest: metrics.onRequest })
     metrics.watch(pool, gateway)
     for (const kind of ['http', 'websocket'] as const) {
@@ -173,7 +190,7 @@ describe('what is exposed', () => {
       // Counters end in _total, and nothing else does; times and sizes are in base units.
       expect(name.endsWith('_total'), name).toBe(type === 'counter')
       if (type === 'histogram') expect(name).toMatch(/_seconds$/)
-      if (name.includes('bytes')) expect(name).toMatch(/_bytes_total$/)
+      if (name.includes('bytes')) expect(name).toMatch(type === 'counter' ? /_bytes_total$/ : /_bytes$/)
     }
   })
 
