@@ -32,7 +32,7 @@ const { values, positionals } = parseArgs({
 })
 const { quick, peers, output = quick ? undefined : 'bench/RESULTS.md' } = values
 const rounds = Number(values.rounds ?? (quick ? 1 : 5))
-const seconds = Number(values.seconds ?? (quick ? 0.1 : 3))
+const seconds = Number(values.seconds ?? (quick ? 0.1 : 2))
 const wrong = positionals.find((name) => !names.includes(name))
 if (wrong !== undefined || !(rounds >= 1) || !(seconds > 0)) {
   console.error(wrong === undefined ? usage : `There is no section ${wrong}.\n${usage}`)

@@ -41,8 +41,10 @@ async function queue(pool: Pool, count: number) {
   const enqueue = await costOf(count, () => {
     waiting = controllers.map(({ signal }, i) => pool.acquire(`a${i}`, { signal }).catch(() => {}))
   })
+  // One for all: what Node takes to make one is not the pool's.
+  const reason = new Error('The client has left')
   const abort = await costOf(count, async () => {
-    for (const controller of controllers) controller.abort()
+    for (const controller of controllers) controller.abort(reason)
     await Promise.all(waiting)
   })
   const granted: string[] = []
@@ -56,7 +58,8 @@ async function queue(pool: Pool, count: number) {
     await Promise.all(waiting)
   })
   if (granted.some((session, i) => session !== `b${i}`)) throw new Error('Sessions were not served in their order')
-  return { enqueue, abort, grant }
+  const lease = await costOf(count, () => leaseAgain(pool, count))
+  return { enqueue, abort, grant, lease }
 }
 
 async function scale(workers: number, count: number) {
@@ -65,9 +68,7 @@ async function scale(workers: number, count: number) {
   const start = await costOf(workers, async () => {
     pool = await createPool({ worker: new MemoryBackend(), ...options })
   })
-  const lease = await costOf(count, async () => {
-    for (let i = 0; i < count; i++) (await pool.acquire(`s${i}`)).release()
-  })
+  const lease = await costOf(count, () => leaseAgain(pool, count))
   const held = await pool.acquire(id)
   const live = await costOf(count, () => toggle(pool, id, count))
   held.release()
@@ -84,11 +85,16 @@ async function idleSessions(count: number): Promise<Memory> {
   const options = { size: { min: 0, max: count }, session: { idleTtl: false } } as const
   return usePool(options, async (pool) => {
     const before = await memory()
-    for (let i = 0; i < count; i++) (await pool.acquire(`s${i}`)).release()
+    await leaseAgain(pool, count)
     const after = await memory()
     if (pool.stats().sessions.idle !== count) throw new Error(`${pool.stats().sessions.idle} sessions are idle`)
     return { heap: (after.heap - before.heap) / count, resident: (after.resident - before.resident) / count }
   })
+}
+
+/** One session after the other. */
+async function leaseAgain(pool: Pool, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) (await pool.acquire(`s${i}`)).release()
 }
 
 function toggle(pool: Pool, id: string, count: number): void {
