@@ -24,13 +24,24 @@ export type { Failure, FailureCode } from './machines/failure.ts'
 // Workers
 export { processWorker } from './runtime/process/index.ts'
 export type {
+  BindOptions,
   HealthCheckTarget,
+  IsolationLevel,
+  IsolationOptions,
   OutputSource,
   ProcessHealthOptions,
   ProcessStopOptions,
   ProcessWorkerOptions,
+  ResourceLimits,
 } from './runtime/process/index.ts'
-export type { LaunchContext, LivenessPolicy, WorkerBackend, WorkerExit, WorkerInstance } from './runtime/backend.ts'
+export type {
+  BackendStatus,
+  LaunchContext,
+  LivenessPolicy,
+  WorkerBackend,
+  WorkerExit,
+  WorkerInstance,
+} from './runtime/backend.ts'
 
 // Errors
 export {
@@ -42,9 +53,11 @@ export {
   PeerMissingError,
   PoolClosedError,
   QueueFullError,
+  SandboxUnavailableError,
   SessionEndedError,
   SessionLostError,
+  StateDirectoryInUseError,
   TenantLimitError,
   WorkerStartError,
 } from './runtime/errors.ts'
-export type { ErrorCode } from './runtime/errors.ts'
+export type { ErrorCode, LossReason } from './runtime/errors.ts'

@@ -22,6 +22,7 @@ export type Fixture =
   | 'prints-ready'
   | 'writes-last-words'
   | 'names-sessions'
+  | 'runs-commands'
 
 /**
  * Options of `processWorker` that start a fixture on a TCP port, or with `socket` on a unix socket. Its environment

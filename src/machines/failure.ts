@@ -19,6 +19,8 @@ export interface Failure {
   readonly signal: string | null
   /** The last lines that the worker wrote, oldest first: stderr, or stdout when stderr is empty. */
   readonly output: readonly string[]
+  /** `oom`: the process was ended for want of memory. */
+  readonly cause?: 'oom' | undefined
 }
 
 /** How a process ended. */
@@ -27,6 +29,8 @@ export interface ProcessExit {
   readonly signal: string | null
   /** What happened, when exit status and signal do not say it. */
   readonly message?: string | undefined
+  /** `oom`: it was ended for want of memory. */
+  readonly cause?: 'oom' | undefined
   /** Whether a start that ended like this may succeed when tried again. */
   readonly retry?: boolean | undefined
   /** The last lines that the worker wrote, oldest first. */
@@ -42,11 +46,13 @@ export function toFailure(code: FailureCode, cause: unknown): Failure {
 export function exitFailure(code: FailureCode, exit: ProcessExit): Failure {
   const { exitCode, signal, output = [] } = exit
   const during = code === 'WORKER_START_FAILED' ? ' before it was ready' : ''
-  return { code, message: exit.message ?? `The worker ${describeExit(exit)}${during}`, exitCode, signal, output }
+  const message = exit.message ?? `The worker ${describeExit(exit)}${during}`
+  return { code, message, exitCode, signal, output, ...causeOf(exit) }
 }
 
 /** A failure with the end of its process filled in; its code and message, the first cause, stay in front. */
-export function withExit(failure: Failure, { exitCode, signal, message, output = [] }: ProcessExit): Failure {
+export function withExit(failure: Failure, exit: ProcessExit): Failure {
+  const { exitCode, signal, message, output = [] } = exit
   const { message: cause } = failure
   return {
     ...failure,
@@ -54,7 +60,12 @@ export function withExit(failure: Failure, { exitCode, signal, message, output =
     exitCode,
     signal,
     output: output.length > 0 ? output : failure.output,
+    ...causeOf(exit),
   }
+}
+
+function causeOf({ cause }: ProcessExit): Pick<Failure, 'cause'> {
+  return cause === undefined ? {} : { cause }
 }
 
 function describeExit({ exitCode, signal }: ProcessExit): string {

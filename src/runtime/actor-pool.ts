@@ -23,15 +23,24 @@ import { WorkerDrains } from './worker-drains.ts'
 /**
  * Makes a pool and starts it. Resolves when `size.min` workers are healthy, which start in parallel.
  *
- * @throws `INVALID_OPTION`; `WORKER_START_FAILED` or `WORKER_START_TIMEOUT` when one of the first workers cannot be
+ * @throws `INVALID_OPTION`; `SANDBOX_UNAVAILABLE` when this machine cannot isolate or limit workers as asked;
+ * `STATE_DIRECTORY_IN_USE`; `WORKER_START_FAILED` or `WORKER_START_TIMEOUT` when one of the first workers cannot be
  * started, once everything that was started is stopped again; the reason of `options.signal` when it aborts.
  */
 export async function createPool(options: PoolOptions): Promise<Pool> {
   const settings = resolveOptions(options)
   settings.signal?.throwIfAborted()
+  if (settings.backend.open) await openBackend(settings)
   const pool = new ActorPool(settings)
   await pool.start()
   return pool
+}
+
+async function openBackend({ backend, signal }: PoolSettings): Promise<void> {
+  await backend.open?.()
+  if (!signal?.aborted) return
+  await backend.close?.()
+  throw signal.reason
 }
 
 /** The façade over the {@link poolMachine} actor: promises, leases, the directory of sessions, events. */
@@ -48,7 +57,14 @@ class ActorPool implements Pool {
   readonly #waiting = new Map<string, WaitList>()
   readonly #running = deferred()
   readonly #stopped = deferred()
-  readonly #totals = { sessionsStarted: 0, sessionsEnded: 0, sessionsLost: 0, workersStarted: 0, workersCrashed: 0 }
+  readonly #totals = {
+    sessionsStarted: 0,
+    sessionsEnded: 0,
+    sessionsLost: 0,
+    workersStarted: 0,
+    workersCrashed: 0,
+    workersOutOfMemory: 0,
+  }
   readonly #tenants: TenantLedger
   readonly #workerDrains = new WorkerDrains()
   #lastToken = 0
@@ -118,6 +134,7 @@ class ActorPool implements Pool {
     const { context } = this.actor.getSnapshot()
     const { workers, counts, pendingAdds, policy } = context
     const { min, max, warm } = policy.size
+    const isolation = this.#settings.backend.status?.()
     let leases = 0
     for (const record of this.#live.values()) leases += record.leases
     let waiters = 0
@@ -136,6 +153,7 @@ class ActorPool implements Pool {
       queue: { sessions: this.#waiting.size, waiters },
       tenants: this.#tenants.size,
       totals: { ...this.#totals },
+      ...(isolation && { isolation }),
     }
   }
 
@@ -268,6 +286,7 @@ class ActorPool implements Pool {
         break
       case 'worker.crashed':
         this.#totals.workersCrashed++
+        if (fact.failure.cause === 'oom') this.#totals.workersOutOfMemory++
         break
       case 'worker.dead':
         this.#workerDrains.finish(fact.workerId)
@@ -387,6 +406,7 @@ class ActorPool implements Pool {
   /** Every worker is dead: makes sure that nothing of them is left, then lets go of whoever waits for the end. */
   async #finish(fact: PoolFact): Promise<void> {
     await Promise.all([...this.#slots.values()].map((slot) => slot.exit))
+    await this.#settings.backend.close?.()
     this.#sweeper.stop()
     this.#stopObserving?.()
     this.#host = null

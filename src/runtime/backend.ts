@@ -37,6 +37,22 @@ export interface WorkerBackend {
    * resolve and let the pool kill what came of it. A rejection must leave nothing behind.
    */
   launch(context: LaunchContext): Promise<WorkerInstance>
+  /**
+   * Prepares what its workers share. A pool calls it before its first launch; several pools may. Rejects when workers
+   * cannot be started as they should be: so does `createPool` then. A rejection must leave nothing behind.
+   */
+  open?(): Promise<void>
+  /** Gives that back. A pool that has opened it calls it once nothing of its workers is left. Must not reject. */
+  close?(): Promise<void>
+  /** What the workers get, for `pool.stats()`. */
+  status?(): BackendStatus | undefined
+}
+
+export interface BackendStatus {
+  /** Level of isolation in effect. */
+  readonly level: string
+  /** What was asked for and is not to be had on this machine: only with an option that allows for it. */
+  readonly missing: readonly string[]
 }
 
 export interface LaunchContext {
@@ -76,6 +92,8 @@ export interface WorkerExit {
   readonly signal: string | null
   /** What happened, when exit status and signal do not say it. */
   readonly message?: string
+  /** `oom`: the worker was killed for want of memory, which exit status and signal do not tell. */
+  readonly cause?: 'oom'
   /** Whether a start that ended like this may succeed when tried again, for example on another port. */
   readonly retry?: boolean
 }

@@ -14,6 +14,8 @@ export type ErrorCode =
   | 'SESSION_ENDED'
   | 'POOL_DRAINING'
   | 'POOL_CLOSED'
+  | 'SANDBOX_UNAVAILABLE'
+  | 'STATE_DIRECTORY_IN_USE'
 
 const brand = Symbol.for('corral.error')
 
@@ -113,7 +115,7 @@ export class HostPressureError extends CorralError {
 /** `SESSION_LOST`: the worker of a live session died or stopped answering; what the session held in memory is gone. */
 export class SessionLostError extends CorralError {
   readonly sessionId: string
-  readonly reason: 'crashed' | 'unhealthy'
+  readonly reason: LossReason
   readonly exitCode: number | null
   readonly signal: string | null
   /** The last lines that the worker wrote, oldest first. */
@@ -150,8 +152,41 @@ export class PoolClosedError extends CorralError {
   }
 }
 
-/** The word that a lost session's events and errors carry for the cause. */
-export function lossReason(failure: Failure): 'crashed' | 'unhealthy' {
+/** `SANDBOX_UNAVAILABLE`: a level of isolation or a limit was asked for that this machine or user does not have. */
+export class SandboxUnavailableError extends CorralError {
+  /** What was asked for, such as `isolation "full"` or `limits.memory`. */
+  readonly wanted: string
+  /** The probe that failed. `corral doctor` runs them all. */
+  readonly probe: string
+
+  constructor(wanted: string, { probe, detail, fix }: { probe: string; detail: string; fix: string }) {
+    super(
+      'SANDBOX_UNAVAILABLE',
+      `${wanted} is not to be had: the probe "${probe}" failed, as ${detail}. To mend it, ${fix}; or set onUnavailable ` +
+        'to "degrade" to go on without. `corral doctor` shows everything',
+    )
+    this.wanted = wanted
+    this.probe = probe
+  }
+}
+
+/** `STATE_DIRECTORY_IN_USE`: another supervisor keeps its workers in the same state directory. */
+export class StateDirectoryInUseError extends CorralError {
+  constructor(directory: string, owner: string) {
+    super(
+      'STATE_DIRECTORY_IN_USE',
+      `The state directory ${quote(directory)} is in use by ${owner}: give each supervisor one of its own ` +
+        '(stateDirectory), or leave it out',
+    )
+  }
+}
+
+/** Why a worker failed: its process ended, it stopped answering, or it was killed for want of memory. */
+export type LossReason = 'crashed' | 'unhealthy' | 'oom'
+
+/** The word that events and errors carry for the cause of a failure. */
+export function lossReason(failure: Failure): LossReason {
+  if (failure.cause === 'oom') return 'oom'
   return failure.code === 'WORKER_UNHEALTHY' ? 'unhealthy' : 'crashed'
 }
 

@@ -1,6 +1,6 @@
 import type { Failure } from '../machines/failure.ts'
 import type { HostPressure, PoolFact, SessionEndReason, WorkerAddress } from '../machines/events.ts'
-import { lossReason, SessionLostError, WorkerStartError } from './errors.ts'
+import { lossReason, SessionLostError, WorkerStartError, type LossReason } from './errors.ts'
 
 /** What happened, by name: the argument that listeners of {@link Pool.on} get. */
 export interface PoolEvents {
@@ -13,7 +13,7 @@ export interface PoolEvents {
   /** The worker was asked to stop, or is being killed: because of `failure`, if there is one. */
   'worker.draining': WorkerEvent & { failure: Failure | null }
   /** A start failed, a serving process died, or it stopped answering its probes. */
-  'worker.crashed': WorkerEvent & { failure: Failure }
+  'worker.crashed': WorkerEvent & { reason: LossReason; failure: Failure }
   /** The worker waits out its backoff, in milliseconds, before it starts again. */
   'worker.restarting': WorkerEvent & { attempt: number; delay: number }
   /** The worker is gone for good, and every process it had. */
@@ -22,7 +22,7 @@ export interface PoolEvents {
   'session.started': SessionEvent
   /** The session's worker died or became unhealthy. Fires once, before the `session.ended` with reason `lost`. */
   'session.lost': SessionEvent & {
-    reason: SessionLostError['reason']
+    reason: LossReason
     exitCode: number | null
     signal: string | null
     /** The last lines that the worker wrote, oldest first. */
@@ -86,7 +86,7 @@ export function toPoolEvent(fact: PoolFact): PoolEvent | undefined {
     case 'worker.draining':
       return { type: fact.type, workerId: fact.workerId, failure: fact.failure }
     case 'worker.crashed':
-      return { type: fact.type, workerId: fact.workerId, failure: fact.failure }
+      return { type: fact.type, workerId: fact.workerId, reason: lossReason(fact.failure), failure: fact.failure }
     case 'worker.restarting':
       return { type: fact.type, workerId: fact.workerId, attempt: fact.attempt, delay: fact.delay }
     case 'worker.dead': {

@@ -1,5 +1,6 @@
 import type { ActorRefFrom } from 'xstate'
 import type { poolMachine } from '../machines/pool.ts'
+import type { BackendStatus } from './backend.ts'
 import type { PoolEvent, PoolEventType } from './events.ts'
 import type { HostUsage } from './host/observer.ts'
 import type { Lease } from './lease.ts'
@@ -130,5 +131,9 @@ export interface PoolStats {
     readonly sessionsLost: number
     readonly workersStarted: number
     readonly workersCrashed: number
+    /** Those of them that were killed for want of memory. */
+    readonly workersOutOfMemory: number
   }
+  /** How far the workers are isolated; absent when their backend does not say. */
+  readonly isolation?: BackendStatus
 }

@@ -56,8 +56,8 @@ export class Slot {
 }
 
 async function exitOf(instance: WorkerInstance): Promise<ProcessExit> {
-  const { exitCode, signal, message, retry } = await instance.exited
-  return { exitCode, signal, message, retry, output: instance.output?.() }
+  const { exitCode, signal, message, cause, retry } = await instance.exited
+  return { exitCode, signal, message, cause, retry, output: instance.output?.() }
 }
 
 function launchFailure(error: unknown): ProcessExit {

@@ -103,9 +103,13 @@ test('kill -9 of a worker under load ends its session and no other, and the id w
 })
 
 test('a response that a dying worker has begun is cut, and the client can tell', async () => {
-  const { send, listener } = await open({ size: { min: 1, max: 2 } })
+  const { send, listener, pool } = await open({ size: { min: 1, max: 2 } })
+  const lost = new Promise((resolve) => {
+    pool.on('session.lost', resolve)
+  })
   const response = await request(`${listener.url}/crash-midway`, { headers: { 'x-session-id': 'red' } })
   await expect(response.body.text()).rejects.toThrow(/terminated|other side closed|aborted/)
+  await lost
   expect((await send('red')).body.count).toBe(1)
 })
 

@@ -17,7 +17,7 @@ const shapes: { [K in PoolEventType]: Omit<PoolEvent<K>, 'type'> } = {
   'worker.ready': { workerId: expect.any(String), pid: expect.any(Number), address },
   'worker.resetting': { workerId: expect.any(String) },
   'worker.draining': { workerId: expect.any(String), failure: null },
-  'worker.crashed': { workerId: expect.any(String), failure },
+  'worker.crashed': { workerId: expect.any(String), reason: 'crashed', failure },
   'worker.restarting': { workerId: expect.any(String), attempt: 1, delay: expect.any(Number) },
   'worker.dead': { workerId: expect.any(String), reason: expect.any(String), exitCode: 0, signal: null },
   'session.started': session,

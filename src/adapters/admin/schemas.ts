@@ -61,8 +61,16 @@ const poolStats = {
       sessionsLost: count,
       workersStarted: count,
       workersCrashed: count,
+      workersOutOfMemory: count,
     })
     .describe('Counts since the pool was made.'),
+  isolation: z
+    .strictObject({
+      level: z.string().describe('The level in effect.'),
+      missing: z.array(z.string()).readonly().describe('What was asked for and is not to be had on this machine.'),
+    })
+    .optional()
+    .describe('How far the workers are isolated. Absent when their backend does not say.'),
 } satisfies { [K in keyof PoolStats]-?: z.ZodType<PoolStats[K]> }
 
 const gatewayStats = {

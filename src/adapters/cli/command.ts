@@ -57,7 +57,10 @@ export async function cli(argv: readonly string[]): Promise<number> {
 
 function argsOf(table: readonly Flag[]): ArgsDef {
   return {
-    command: { type: 'positional', description: 'What a worker runs; {{port}}, {{socket}} and {{id}} are filled in' },
+    command: {
+      type: 'positional',
+      description: 'What a worker runs; {{port}}, {{socket}}, {{id}} and {{dir}} are filled in',
+    },
     ...Object.fromEntries(table.map((flag) => [flag.name, argOf(flag)])),
   }
 }

@@ -4,7 +4,8 @@ import { isCorralError } from '../../index.ts'
 
 /** Every code that the gateway answers with: the pool's own, and those that only a gateway can have. Stable. */
 export type ProblemCode =
-  | Exclude<ErrorCode, 'INVALID_OPTION' | 'PEER_MISSING'>
+  // Less those that only the making of a pool or a gateway can have.
+  | Exclude<ErrorCode, 'INVALID_OPTION' | 'PEER_MISSING' | 'SANDBOX_UNAVAILABLE' | 'STATE_DIRECTORY_IN_USE'>
   | 'SESSION_ID_MISSING'
   | 'SESSION_ID_INVALID'
   | 'SESSION_ID_FORGED'

@@ -8,6 +8,8 @@ export interface ProcessEntry {
   readonly parent: number
   readonly group: number
   readonly session: number
+  /** When it started, in clock ticks since the machine did: with its id it names a process for good. */
+  readonly startTime: number
 }
 
 /** Every process that can be seen. Empty where there is no /proc. */
@@ -40,10 +42,11 @@ export async function socketInodes(pid: number): Promise<ReadonlySet<string> | u
 export async function readProcess(pid: number): Promise<ProcessEntry | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '')
   // The program's name stands in parentheses and may hold spaces and parentheses itself.
-  const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const [state, parent, group, session, ...others] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   if (state === undefined || session === undefined) return undefined
   const isZombie = state === 'Z' || state === 'X'
-  return { pid, isZombie, parent: Number(parent), group: Number(group), session: Number(session) }
+  const startTime = Number(others[15]) // Field 22 of proc(5).
+  return { pid, isZombie, parent: Number(parent), group: Number(group), session: Number(session), startTime }
 }
 
 function isGone(error: unknown): boolean {

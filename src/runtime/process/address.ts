@@ -1,9 +1,7 @@
-import { rmSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import getPort from 'get-port'
 import type { WorkerAddress } from '../backend.ts'
+import type { Claim } from './claims.ts'
 
 const HOST = '127.0.0.1'
 
@@ -16,43 +14,23 @@ const MAX_SOCKET_PATH = process.platform === 'linux' ? 107 : 103
  */
 const reserved = new Set<number>()
 
-/** Where one worker has to listen, kept for it until it is gone. */
-export interface ReservedAddress {
+/** Where one worker has to listen, kept for it until it is released: only once nobody can listen there any more. */
+export interface ReservedAddress extends Claim {
   readonly address: WorkerAddress
   /** Set also beside a socket, when the command uses `{{port}}` as well. */
   readonly port?: number
   readonly socket?: string
-  /** Gives the port back and removes the socket. Only once nobody can listen there any more. */
-  release(): Promise<void>
-  /** The part of it that can be done while the parent process exits. */
-  releaseSync(): void
 }
 
-export async function reserveAddress(uses: ReadonlySet<string>): Promise<ReservedAddress> {
-  if (!uses.has('socket')) {
-    const port = await reservePort()
-    const release = () => reserved.delete(port)
-    return { address: { host: HOST, port }, port, release: async () => void release(), releaseSync: release }
-  }
-  // A directory per start: private (0700), and no socket file of an earlier one can be in it.
-  const directory = await mkdtemp(join(tmpdir(), 'corral-'))
-  const removal = { recursive: true, force: true }
-  try {
-    const socket = join(directory, 's')
-    checkLength(socket)
-    const port = uses.has('port') ? await reservePort() : undefined
-    const release = () => port !== undefined && reserved.delete(port)
-    return {
-      address: { socketPath: socket },
-      socket,
-      ...(port !== undefined && { port }),
-      release: () => rm(directory, removal).finally(release),
-      releaseSync: () => rmSync(directory, removal),
-    }
-  } catch (error) {
-    await rm(directory, removal)
-    throw error
-  }
+/** @param run where a unix socket goes: private, and new, so that no socket file of an earlier start is in it. */
+export async function reserveAddress(uses: ReadonlySet<string>, run: string | undefined): Promise<ReservedAddress> {
+  const socket = uses.has('socket') && run !== undefined ? join(run, 's') : undefined
+  if (socket !== undefined) checkLength(socket)
+  const port = socket === undefined || uses.has('port') ? await reservePort() : undefined
+  const releaseNow = () => void (port !== undefined && reserved.delete(port))
+  const claim = { release: async () => releaseNow(), releaseNow, ...(port !== undefined && { port }) }
+  if (socket === undefined) return { ...claim, address: { host: HOST, port: port! } }
+  return { ...claim, socket, address: { socketPath: socket } }
 }
 
 async function reservePort(): Promise<number> {
@@ -69,7 +47,7 @@ function checkLength(path: string): void {
   const length = Buffer.byteLength(path)
   if (length <= MAX_SOCKET_PATH) return
   throw new Error(
-    `The path of the worker's unix socket has ${length} bytes, the system takes ${MAX_SOCKET_PATH}: set TMPDIR to a ` +
-      `shorter directory than "${tmpdir()}"`,
+    `The path of the worker's unix socket, ${JSON.stringify(path)}, has ${length} bytes, and the system takes ` +
+      `${MAX_SOCKET_PATH}: set the option stateDirectory, or TMPDIR, to a shorter directory`,
   )
 }

@@ -1,15 +1,18 @@
-import type { WorkerBackend } from '../backend.ts'
+import type { BackendStatus, LaunchContext, WorkerBackend, WorkerInstance } from '../backend.ts'
 import { validate } from '../validate.ts'
+import { openHost, plainHost, type Host } from './host.ts'
 import { launchProcess } from './launch.ts'
 import { processWorkerOptions } from './options.ts'
-import type { ProcessWorkerOptions } from './options.ts'
-import { parseTemplate } from './template.ts'
+import type { ProcessSettings, ProcessWorkerOptions } from './options.ts'
+import { parseTemplate, type Template } from './template.ts'
 
+export type { BindOptions, IsolationLevel, IsolationOptions, ResourceLimits } from './isolation/options.ts'
 export type { HealthCheckTarget, OutputSource, ProcessHealthOptions, ProcessStopOptions } from './options.ts'
 export type { ProcessWorkerOptions }
 
 /**
- * A backend whose workers are processes on this machine, each in a process group of its own. Nothing is started yet.
+ * A backend whose workers are processes on this machine, each in a process group of its own, and as far apart from the
+ * rest as `isolation` says. Nothing is started yet.
  *
  * @example
  * processWorker({
@@ -21,14 +24,76 @@ export type { ProcessWorkerOptions }
  * @throws `INVALID_OPTION`
  */
 export function processWorker(options: ProcessWorkerOptions): WorkerBackend {
-  const settings = validate(processWorkerOptions, options)
-  const template = parseTemplate(settings.args, settings.env)
-  const { startTimeout, startAttempts, interval, timeout, failures } = settings.health
-  return {
-    startTimeout,
-    startAttempts,
-    stopGrace: settings.stop.grace,
-    liveness: { interval, timeout, failures },
-    launch: (context) => launchProcess(settings, template, context),
+  return new ProcessBackend(validate(processWorkerOptions, options))
+}
+
+class ProcessBackend implements WorkerBackend {
+  readonly startTimeout: number
+  readonly startAttempts: number
+  readonly stopGrace: number
+  readonly liveness: NonNullable<WorkerBackend['liveness']>
+
+  readonly #settings: ProcessSettings
+  readonly #template: Template
+  /** For whoever launches without having opened it. */
+  #plain: Promise<Host> | undefined
+  #host: Promise<Host> | undefined
+  /** Settles when the host before is gone: they may want the same state directory. */
+  #closed: Promise<unknown> = Promise.resolve()
+  /** Pools that have it open: they share one host. */
+  #users = 0
+  #status: BackendStatus | undefined
+
+  constructor(settings: ProcessSettings) {
+    const { startTimeout, startAttempts, interval, timeout, failures } = settings.health
+    this.startTimeout = startTimeout
+    this.startAttempts = startAttempts
+    this.stopGrace = settings.stop.grace
+    this.liveness = { interval, timeout, failures }
+    this.#settings = settings
+    this.#template = parseTemplate(settings.args, settings.env)
   }
+
+  async open(): Promise<void> {
+    this.#users++
+    this.#host ??= this.#closed.then(() => openHost(this.#settings))
+    const opening = this.#host
+    try {
+      this.#status = statusOf(await opening)
+    } catch (error) {
+      this.#users--
+      if (this.#host === opening) this.#host = undefined
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    const host = this.#host
+    if (--this.#users > 0 || host === undefined) return
+    this.#host = undefined
+    const closing = host.then((opened) => opened.close())
+    this.#closed = closing.catch((error: unknown) => process.emitWarning(String(error), 'CorralWarning'))
+    await this.#closed
+  }
+
+  async launch(context: LaunchContext): Promise<WorkerInstance> {
+    const host = await (this.#host ?? this.#openPlain())
+    return launchProcess({ settings: this.#settings, template: this.#template, host }, context)
+  }
+
+  status(): BackendStatus | undefined {
+    return this.#status
+  }
+
+  #openPlain(): Promise<Host> {
+    this.#plain ??= plainHost(this.#settings).catch((error: unknown) => {
+      this.#plain = undefined
+      throw error
+    })
+    return this.#plain
+  }
+}
+
+function statusOf({ sandbox: { level, missing } }: Host): BackendStatus {
+  return { level, missing: missing.map(({ wanted }) => wanted) }
 }

@@ -1,9 +1,9 @@
-import type { ChildProcess } from 'node:child_process'
 import { setImmediate as tick } from 'node:timers/promises'
 import type { WorkerAddress, WorkerExit, WorkerInstance } from '../backend.ts'
 import type { ReservedAddress } from './address.ts'
 import { atExit } from './at-exit.ts'
-import { emptyGroup, signalGroup, signalLeader } from './group.ts'
+import type { WorkerCgroup } from './cgroup/worker-cgroup.ts'
+import type { Claims } from './claims.ts'
 import { connectProbe, httpProbe, pollUntilHealthy, rejectOnAbort } from './health.ts'
 import type { Probe } from './health.ts'
 import { findListenerOwner } from './listener.ts'
@@ -13,11 +13,17 @@ import { drainPipes } from './pipes.ts'
 import { watchForLine } from './ready-line.ts'
 import type { ReadyLine } from './ready-line.ts'
 import { createReporter } from './reporter.ts'
+import type { ProcessEnd, SpawnedProcess } from './spawn/spawned-process.ts'
 
 export interface InstanceOptions {
   readonly workerId: string
   readonly settings: ProcessSettings
   readonly reserved: ReservedAddress
+  /** What is held for the worker. */
+  readonly claims: Claims
+  /** Releases that. */
+  readonly release: (claims: Claims) => Promise<void>
+  readonly cgroup: WorkerCgroup | undefined
 }
 
 /** One OS process and its group, from just after the spawn until nothing of it is left. */
@@ -29,24 +35,34 @@ export class ProcessInstance implements WorkerInstance {
 
   readonly #settings: ProcessSettings
   readonly #reserved: ReservedAddress
+  readonly #claims: Claims
+  readonly #release: InstanceOptions['release']
+  readonly #cgroup: WorkerCgroup | undefined
+  readonly #process: SpawnedProcess
   readonly #probe: Probe | undefined
   readonly #stdout: OutputTail
   readonly #stderr: OutputTail
   readonly #readyLine: ReadyLine | undefined
   /** Aborts when the leader exits: nothing more can come of a start. */
   readonly #ended = new AbortController()
-  /** `exited`: the leader is reaped, its group may have members. `gone`: its id may be somebody else's by now. */
+  /** `exited`: there may be more than the leader was. `gone`: its id may be somebody else's by now. */
   #phase: 'starting' | 'ready' | 'exited' | 'gone' = 'starting'
+  /** The most that was asked of it. */
+  #asked: 'nothing' | 'stop' | 'kill' = 'nothing'
   #isListenerKnown: boolean
   #problem: string | undefined
   #message: string | undefined
 
-  /** `child` must have been spawned in this very tick, or its exit would be missed. */
-  constructor(child: ChildProcess, pid: number, { workerId, settings, reserved }: InstanceOptions) {
+  constructor(process: SpawnedProcess, { workerId, settings, reserved, claims, release, cgroup }: InstanceOptions) {
+    const { pid } = process
     this.pid = pid
     this.address = reserved.address
+    this.#process = process
     this.#settings = settings
     this.#reserved = reserved
+    this.#claims = claims
+    this.#release = release
+    this.#cgroup = cgroup
     this.#isListenerKnown = settings.health.listener === 'any' || reserved.port === undefined
 
     const { line } = settings.health
@@ -64,7 +80,7 @@ export class ProcessInstance implements WorkerInstance {
 
     this.#probe = this.#createProbe(workerId)
     if (this.#probe !== undefined) this.check = this.#probe
-    this.exited = this.#supervise(child)
+    this.exited = this.#supervise()
   }
 
   async ready(signal: AbortSignal): Promise<void> {
@@ -87,9 +103,9 @@ export class ProcessInstance implements WorkerInstance {
 
   stop(): void {
     if (!this.#isRunning()) return
+    if (this.#asked === 'nothing') this.#asked = 'stop'
     const { signal, target } = this.#settings.stop
-    if (target === 'leader') signalLeader(this.pid, signal)
-    else signalGroup(this.pid, signal)
+    this.#process.signal(target, signal)
   }
 
   kill(): void {
@@ -97,7 +113,9 @@ export class ProcessInstance implements WorkerInstance {
     if (this.#phase === 'starting' && this.#problem !== undefined) {
       this.#message ??= `The worker was not ready: ${this.#problem}`
     }
-    signalGroup(this.pid, 'SIGKILL')
+    this.#asked = 'kill'
+    this.#process.signal('group', 'SIGKILL')
+    this.#cgroup?.killNow()
   }
 
   output(): readonly string[] {
@@ -105,33 +123,54 @@ export class ProcessInstance implements WorkerInstance {
     return errors.length > 0 ? errors : this.#stdout.lines()
   }
 
-  async #supervise(child: ChildProcess): Promise<WorkerExit> {
-    child.on('error', () => {}) // Of Node's own child.kill(), which nobody calls; unheard it would end this process.
-    const finishReading = drainPipes(child, { stdout: this.#stdout, stderr: this.#stderr })
+  async #supervise(): Promise<WorkerExit> {
+    const finishReading = drainPipes(this.#process, { stdout: this.#stdout, stderr: this.#stderr })
     const disarm = atExit(() => {
-      this.kill()
-      this.#reserved.releaseSync()
+      this.#process.killNow()
+      this.#cgroup?.killNow()
+      this.#claims.releaseNow()
     })
-    const exit = await new Promise<WorkerExit>((resolve) => {
-      child.once('exit', (exitCode, signal) => {
-        const retry = this.#phase === 'starting'
-        this.#phase = 'exited'
-        // Here and not later: the leader has just been reaped, and until its group is empty its id stays taken.
-        signalGroup(this.pid, 'SIGKILL')
-        this.#ended.abort(new Error('The worker exited'))
-        resolve({ exitCode, signal, ...(retry && { retry }) })
-      })
-    })
-    const survivors = await emptyGroup(this.pid)
+    const end = await this.#process.exit
+    const retry = this.#phase === 'starting' && end.fault !== 'wrapper'
+    this.#phase = 'exited'
+    this.#ended.abort(new Error('The worker exited'))
+    const cause = await this.#findCause(end)
+    const survivors = [...(await this.#process.emptied), ...((await this.#cgroup?.release()) ?? [])]
     this.#phase = 'gone'
     await finishReading()
-    await this.#reserved.release().catch((error: unknown) => process.emitWarning(String(error), 'CorralWarning'))
+    this.#message ??= this.#explain(end, cause)
+    await this.#release(this.#claims)
     disarm()
     if (survivors.length > 0) {
       this.#message ??= `Processes ${survivors.join(', ')} of the worker could not be killed`
       process.emitWarning(this.#message, 'CorralWarning')
     }
-    return this.#message === undefined ? exit : { ...exit, message: this.#message }
+    const { exitCode, signal } = end
+    return {
+      exitCode,
+      signal,
+      ...(this.#message !== undefined && { message: this.#message }),
+      ...(retry && { retry }),
+      ...(cause !== undefined && { cause }),
+    }
+  }
+
+  /**
+   * What the kernel tells of the end, beside how it looks. The cgroup must still be there. A child may have been the victim,
+   * and the worker have ended well for all that.
+   */
+  async #findCause({ exitCode }: ProcessEnd): Promise<'oom' | undefined> {
+    if (this.#settings.limits.memory === undefined || this.#cgroup === undefined) return undefined
+    if (this.#asked === 'kill' || exitCode === 0) return undefined
+    return (await this.#cgroup.oomKills()) > 0 ? 'oom' : undefined
+  }
+
+  #explain({ fault }: ProcessEnd, cause: 'oom' | undefined): string | undefined {
+    const { memory } = this.#settings.limits
+    if (cause === 'oom') return `The worker ran out of memory: it may have ${memory} bytes (limits.memory)`
+    if (fault === 'spawner') return 'The worker was killed, as the helper that had started it died'
+    if (fault === 'wrapper') return `The worker could not be isolated: ${this.output().at(-1) ?? 'bubblewrap failed'}`
+    return undefined
   }
 
   async #poll(signal: AbortSignal): Promise<void> {

@@ -1,53 +1,151 @@
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { accessSync, constants, statSync } from 'node:fs'
-import { isAbsolute, resolve } from 'node:path'
+import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { delimiter, isAbsolute, join, resolve } from 'node:path'
 import type { LaunchContext, WorkerInstance } from '../backend.ts'
-import { reserveAddress } from './address.ts'
-import type { ReservedAddress } from './address.ts'
+import { reserveAddress, type ReservedAddress } from './address.ts'
+import { planDirectories } from './cgroup/limits.ts'
+import { Claims } from './claims.ts'
+import { temporaryOf, type WorkerDirectory } from './directory.ts'
 import { createEnvironment } from './environment.ts'
+import type { Host } from './host.ts'
 import { ProcessInstance } from './instance.ts'
+import { levels } from './isolation/levels.ts'
 import type { ProcessSettings } from './options.ts'
+import { claimPlace, type Place } from './place.ts'
+import type { SpawnRequest } from './spawn/spawned-process.ts'
+import type { LedgerEntry } from './state/ledger.ts'
 import type { Template } from './template.ts'
 
+/** As much of the first line of a script as the kernel reads (BINPRM_BUF_SIZE). */
+const MAX_FIRST_LINE = 256
+
+/** What every start of a worker of one backend has in common. */
+export interface LaunchSetup {
+  readonly settings: ProcessSettings
+  readonly template: Template
+  readonly host: Host
+}
+
 /** Starts the process of one worker. Rejects, with nothing left behind, when it cannot be started or is not wanted. */
-export async function launchProcess(
-  settings: ProcessSettings,
-  template: Template,
-  { workerId, signal }: LaunchContext,
-): Promise<WorkerInstance> {
+export async function launchProcess(setup: LaunchSetup, { workerId, signal }: LaunchContext): Promise<WorkerInstance> {
+  const { settings, template, host } = setup
   signal.throwIfAborted()
-  const reserved = await reserveAddress(template.uses)
+  const claims = new Claims()
   try {
+    const place = await claim(setup, workerId, claims)
+    const reserved = await reserveAddress(template.uses, place?.directory.run)
+    claims.add(reserved)
+    const request = await toRequest(setup, workerId, place, reserved)
     signal.throwIfAborted()
-    const { child, env } = spawnGroup(settings, template, workerId, reserved)
-    // No await between the spawn and the instance: it has to hear of an exit however early.
-    if (child.pid !== undefined) return new ProcessInstance(child, child.pid, { workerId, settings, reserved })
-    const [error] = (await once(child, 'error')) as [NodeJS.ErrnoException]
-    throw toLaunchError(error, settings, env.PATH)
+    const process = await spawn(request, place?.entry)
+    place?.entry?.recordProcess(process.pid)
+    return new ProcessInstance(process, {
+      workerId,
+      settings,
+      reserved,
+      claims,
+      release: host.release,
+      cgroup: place?.cgroup,
+    })
   } catch (error) {
-    await reserved.release()
+    await claims.release()
     throw error
+  }
+
+  async function spawn(request: SpawnRequest, entry: LedgerEntry | undefined) {
+    try {
+      // Behind a wrapper it would be the wrapper that does not find it, and says so in its own words.
+      if (request.command !== settings.command) findCommand(settings, request.env.PATH)
+      return await host.spawner.spawn(request, entry)
+    } catch (error) {
+      throw toLaunchError(error as NodeJS.ErrnoException, settings, request.env.PATH)
+    }
   }
 }
 
-function spawnGroup(settings: ProcessSettings, template: Template, workerId: string, reserved: ReservedAddress) {
-  const { port, socket } = reserved
-  const values = { id: workerId, ...(port !== undefined && { port }), ...(socket !== undefined && { socket }) }
+async function claim({ template, host }: LaunchSetup, tenant: string, claims: Claims): Promise<Place | undefined> {
+  const { level, cgroups, limits, dropsUser } = host.sandbox
+  const isNeeded = level !== 'none' || cgroups !== undefined || template.uses.has('socket') || template.uses.has('dir')
+  if (!isNeeded) return undefined
+  const plans = cgroups === undefined ? [] : planDirectories(cgroups, limits)
+  return claimPlace(host, { tenant, cgroups: plans, user: dropsUser ? 'own' : 'same' }, claims)
+}
+
+async function toRequest(
+  { settings, template, host }: LaunchSetup,
+  workerId: string,
+  place: Place | undefined,
+  { port, socket }: ReservedAddress,
+): Promise<SpawnRequest> {
+  const { sandbox } = host
+  const { directory, uid, cgroup } = place ?? {}
+  const values = {
+    id: workerId,
+    ...(port !== undefined && { port }),
+    ...(socket !== undefined && { socket }),
+    ...(directory && { dir: directory.home }),
+  }
   const { args, env: given } = template.render(values)
-  const env = createEnvironment({ ...(port !== undefined && { PORT: String(port) }), ...given })
+  const home = sandbox.level === 'none' || directory === undefined ? {} : homeVariables(directory)
+  const env = createEnvironment({ ...home, ...(port !== undefined && { PORT: String(port) }), ...given })
+  const level = levels[sandbox.level]
+  const wrapper = level.wrap({
+    network: sandbox.network,
+    binds: settings.isolation.binds,
+    limits: sandbox.limits,
+    cgroupEntries: cgroup?.entries ?? [],
+    uid,
+    tools: sandbox.tools,
+    directory,
+    supervisor: host.root,
+    cwd: settings.cwd,
+  })
+  const [command = settings.command, ...rest] = [...wrapper, settings.command, ...args]
+  return {
+    command,
+    args: rest,
+    cwd: settings.cwd,
+    env,
+    signals: level.signals,
+    filter: sandbox.filter && directory && (await writeFilter(directory, sandbox.filter)),
+  }
+}
+
+function homeVariables({ home }: WorkerDirectory): Record<string, string | undefined> {
+  const temporary = temporaryOf(home)
+  // Windows knows no HOME, and its programs look for the place of temporary files under these names.
+  if (process.platform === 'win32') return { TEMP: temporary, TMP: temporary }
+  return { HOME: home, TMPDIR: temporary, TEMP: undefined, TMP: undefined }
+}
+
+async function writeFilter({ root }: WorkerDirectory, filter: Buffer): Promise<string> {
+  const path = join(root, 'filter')
+  await writeFile(path, filter, { mode: 0o600 })
+  return path
+}
+
+/** @throws the error that the system would give for the command. */
+function findCommand({ command, cwd }: ProcessSettings, path = ''): void {
+  const candidates = command.includes('/')
+    ? [resolve(cwd ?? '.', command)]
+    : path.split(delimiter).map((directory) => resolve(cwd ?? '.', directory, command))
+  const found = candidates.filter(exists)
+  const executable = found.find((candidate) => isExecutable(candidate))
+  if (executable !== undefined && hasInterpreter(executable)) return
+  const code = found.length > 0 && executable === undefined ? 'EACCES' : 'ENOENT'
+  throw Object.assign(new Error(`spawn ${command}`), { code })
+}
+
+/** A script is started by the program that its first line names. */
+function hasInterpreter(path: string): boolean {
+  const file = openSync(path, 'r')
   try {
-    const child: ChildProcess = spawn(settings.command, args, {
-      cwd: settings.cwd,
-      env,
-      detached: true, // A process group of its own, so that all of it can be signalled.
-      stdio: ['ignore', 'pipe', 'pipe'],
-      windowsHide: true,
-    })
-    return { child, env }
-  } catch (error) {
-    throw toLaunchError(error as NodeJS.ErrnoException, settings, env.PATH)
+    const start = Buffer.alloc(MAX_FIRST_LINE)
+    readSync(file, start)
+    const [, interpreter] = /^#![ \t]*([^\s\0]+)/.exec(start.toString('latin1')) ?? []
+    return interpreter === undefined || exists(interpreter)
+  } finally {
+    closeSync(file)
   }
 }
 
@@ -84,6 +182,15 @@ function exists(path: string): boolean {
   try {
     accessSync(path, constants.F_OK)
     return true
+  } catch {
+    return false
+  }
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return statSync(path).isFile()
   } catch {
     return false
   }

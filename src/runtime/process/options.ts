@@ -1,15 +1,17 @@
 import { constants } from 'node:os'
 import * as z from 'zod'
 import type { WorkerAddress } from '../backend.ts'
+import { absolutePath, isolationOptions, resourceLimits } from './isolation/options.ts'
+import type { IsolationLevel, IsolationOptions, ResourceLimits } from './isolation/options.ts'
 import { callback, duration } from '../validate.ts'
 
 export interface ProcessWorkerOptions {
   /** Program to start: a path, or a name to be looked up in `PATH`. No shell is involved. */
   readonly command: string
   /**
-   * Its arguments. `{{port}}` (also `{{.Port}}`), `{{socket}}` and `{{id}}` stand for the TCP port on 127.0.0.1 and the
-   * path of the unix socket that the worker has to listen on, and for the worker's id. With `{{socket}}` anywhere in
-   * `args` or `env` the worker serves on that socket, otherwise on the port.
+   * Its arguments. `{{port}}` (also `{{.Port}}`), `{{socket}}`, `{{id}}` and `{{dir}}` stand for the TCP port on 127.0.0.1
+   * and the path of the unix socket that the worker has to listen on, for the worker's id, and for its private directory.
+   * With `{{socket}}` anywhere in `args` or `env` the worker serves on that socket, otherwise on the port.
    *
    * @default []
    */
@@ -22,8 +24,34 @@ export interface ProcessWorkerOptions {
    * @default {}
    */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
-  /** Working directory of the process. @default the parent's */
+  /**
+   * Working directory of the process, which with level `'full'` it may read.
+   *
+   * @default the parent's, or the private one where isolation hides that
+   */
   readonly cwd?: string | undefined
+  /**
+   * How far the worker is kept from the machine and from other workers: a {@link IsolationLevel}, or that and more. Every
+   * level but `'none'` gives it a private directory, which is its `HOME` and is removed with it.
+   *
+   * @default 'group'
+   */
+  readonly isolation?: IsolationLevel | IsolationOptions | undefined
+  /** Ceilings of the worker with everything that it starts. @default none */
+  readonly limits?: ResourceLimits | undefined
+  /**
+   * When this machine or user lacks what `isolation` or `limits` ask for: `'fail'` makes `createPool` reject with
+   * `SANDBOX_UNAVAILABLE`; `'degrade'` goes on with what there is, warns (`CorralWarning`) and tells in `pool.stats()`.
+   *
+   * @default 'fail'
+   */
+  readonly onUnavailable?: 'fail' | 'degrade' | undefined
+  /**
+   * Absolute path of a directory in which what the workers hold is written down, so that the next start can end and remove
+   * what a supervisor left that was killed. It has to be for this supervisor alone, and short: the paths of unix sockets
+   * are. Without it, a private one is made among the temporary files, where the next start of this user's finds it.
+   */
+  readonly stateDirectory?: string | undefined
   /** When the worker counts as ready and how it is watched after that. @default a TCP or unix-socket connect */
   readonly health?: ProcessHealthOptions | undefined
   /** How the worker is asked to stop. */
@@ -126,20 +154,29 @@ const health = z
   })
 
 /** Checks and completes {@link ProcessWorkerOptions}. */
-export const processWorkerOptions = z.strictObject({
-  command: noNul('a command').min(1, 'the command to start'),
-  args: z.array(noNul('text')).readonly().default([]),
-  env: variables.default({}),
-  cwd: noNul('a path').min(1, 'a directory').optional(),
-  health: health.prefault({}),
-  stop: z
-    .strictObject({
-      signal: signal.default('SIGTERM'),
-      target: z.enum(['group', 'leader']).default('group'),
-      grace: duration.default(5_000),
-    })
-    .prefault({}),
-  onOutput: callback<NonNullable<ProcessWorkerOptions['onOutput']>>().optional(),
-})
+export const processWorkerOptions = z
+  .strictObject({
+    command: noNul('a command').min(1, 'the command to start'),
+    args: z.array(noNul('text')).readonly().default([]),
+    env: variables.default({}),
+    cwd: noNul('a path').min(1, 'a directory').optional(),
+    isolation: isolationOptions.prefault('group'),
+    limits: resourceLimits.prefault({}),
+    stateDirectory: absolutePath.optional(),
+    onUnavailable: z.enum(['fail', 'degrade']).default('fail'),
+    health: health.prefault({}),
+    stop: z
+      .strictObject({
+        signal: signal.default('SIGTERM'),
+        target: z.enum(['group', 'leader']).default('group'),
+        grace: duration.default(5_000),
+      })
+      .prefault({}),
+    onOutput: callback<NonNullable<ProcessWorkerOptions['onOutput']>>().optional(),
+  })
+  .refine(({ isolation, limits }) => limits.disk === undefined || isolation.level === 'full', {
+    path: ['limits', 'disk'],
+    error: 'isolation level "full" for this option',
+  })
 
 export type ProcessSettings = z.output<typeof processWorkerOptions>

@@ -1,33 +1,43 @@
-import type { ChildProcess } from 'node:child_process'
+import type { Readable } from 'node:stream'
 import { setImmediate as tick, setTimeout as delay } from 'node:timers/promises'
 import type { OutputTail } from './output.ts'
 
 /** How long a pipe may stay open after the process and its group are gone: a daemon that left the group can hold it on. */
 const PIPE_GRACE = 100
 
+const NAMES = ['stdout', 'stderr'] as const
+
+interface Pipes {
+  readonly stdout: Readable
+  readonly stderr: Readable
+}
+
 /**
  * Reads what a process writes for as long as it writes, so that it never waits for a reader.
  *
  * @returns a function to call once the process is gone: it resolves when all that was written has been read.
  */
-export function drainPipes(child: ChildProcess, tails: { stdout: OutputTail; stderr: OutputTail }) {
-  const closed = new Promise<void>((resolve) => {
-    child.once('close', () => resolve())
+export function drainPipes(pipes: Pipes, tails: { stdout: OutputTail; stderr: OutputTail }) {
+  const closes = NAMES.map((name) => {
+    const pipe = pipes[name]
+    pipe.on('data', (chunk: Buffer) => tails[name].write(chunk))
+    pipe.on('error', () => {}) // A broken pipe is the end of the output, nothing more.
+    pipe.resume()
+    return new Promise((resolve) => {
+      pipe.once('close', resolve)
+    })
   })
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name]?.on('data', (chunk: Buffer) => tails[name].write(chunk))
-    child[name]?.on('error', () => {}) // A broken pipe is the end of the output, nothing more.
-  }
+  const closed = Promise.all(closes)
   return async function finish(): Promise<void> {
     await Promise.race([closed, pass(PIPE_GRACE, closed)])
-    for (const name of ['stdout', 'stderr'] as const) {
-      child[name]?.destroy()
+    for (const name of NAMES) {
+      pipes[name].destroy()
       tails[name].end()
     }
   }
 }
 
-async function pass(time: number, done: Promise<void>): Promise<void> {
+async function pass(time: number, done: Promise<unknown>): Promise<void> {
   const stop = new AbortController()
   void done.then(() => stop.abort())
   await delay(time, undefined, { signal: stop.signal }).catch(() => {})

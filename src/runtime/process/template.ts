@@ -7,6 +7,7 @@ const NAMES: Readonly<Record<string, keyof TemplateValues>> = {
   port: 'port',
   socket: 'socket',
   id: 'id',
+  dir: 'dir',
   '.Port': 'port',
 }
 
@@ -14,6 +15,7 @@ export interface TemplateValues {
   readonly id: string
   readonly port?: number
   readonly socket?: string
+  readonly dir?: string
 }
 
 /** Arguments and environment of a command, with placeholders. */
@@ -50,7 +52,7 @@ function namesIn(text: string, option: string): (keyof TemplateValues)[] {
     if (word.startsWith('.')) return []
     throw new InvalidOptionError(
       option,
-      'only the placeholders {{port}}, {{socket}} and {{id}}',
+      'only the placeholders {{port}}, {{socket}}, {{id}} and {{dir}}',
       JSON.stringify(placeholder),
     )
   })

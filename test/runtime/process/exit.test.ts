@@ -127,7 +127,10 @@ describe.runIf(process.platform === 'linux')('the group', () => {
   })
 
   test('does not hold up the exit with a daemon that left it and holds the pipes', async () => {
-    const worker = await launchReady(fixture('forks-children', { CHILDREN: '1', DAEMONS: '1' }))
+    const worker = await launchReady({
+      ...fixture('forks-children', { CHILDREN: '1', DAEMONS: '1' }),
+      isolation: 'none',
+    })
     const { daemons } = await getJson<Family>(worker, '/')
     worker.kill()
     await worker.exited

@@ -97,7 +97,9 @@ describe('a unix socket', () => {
     const long = join(directory, 'd'.repeat(100))
     mkdirSync(long)
     vi.stubEnv('TMPDIR', long)
-    await expect(launch(fixture('echo-server', {}, 'socket'))).rejects.toThrow(/has \d+ bytes.*set TMPDIR to a shorter/)
+    await expect(launch(fixture('echo-server', {}, 'socket'))).rejects.toThrow(
+      /has \d+ bytes.*stateDirectory, or TMPDIR, to a shorter/,
+    )
     expect(readdirSync(long)).toEqual([])
   })
 })

@@ -40,7 +40,7 @@ describe('braces that are not ours', () => {
   )
 
   test('an unknown simple word is an error that names the known ones', () => {
-    const expected = 'expected only the placeholders {{port}}, {{socket}} and {{id}}, got "{{prot}}"'
+    const expected = 'expected only the placeholders {{port}}, {{socket}}, {{id}} and {{dir}}, got "{{prot}}"'
     expect(() => parseTemplate(['a', '--port={{prot}}'], {})).toThrow(`Invalid option "args.1": ${expected}`)
     expect(() => parseTemplate([], { KEY: '{{prot}}' })).toThrow(`Invalid option "env.KEY": ${expected}`)
   })

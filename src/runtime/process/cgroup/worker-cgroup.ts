@@ -1,0 +1,167 @@
+import { rmdirSync, writeFileSync } from 'node:fs'
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Claim } from '../claims.ts'
+import type { DirectoryPlan, Setting } from './limits.ts'
+
+const FIRST_POLL = 1
+const LONGEST_POLL = 50
+/** A process that SIGKILL does not end within this time hangs in the kernel, and waiting longer would not help. */
+const GIVE_UP_AFTER = 10_000
+
+/** How the directories of workers are called: the sweep after a crash removes nothing else. */
+export const CGROUP_NAME = /^corral-[\w.-]+$/
+
+export interface CgroupDirectory {
+  readonly kind: DirectoryPlan['kind']
+  readonly path: string
+}
+
+/** The cgroup of one worker: a directory in each hierarchy that is needed. */
+export class WorkerCgroup implements Claim {
+  readonly directories: readonly CgroupDirectory[]
+
+  /** Of a cgroup that exists: made by {@link createCgroup}, or left by a run that died. */
+  constructor(directories: readonly CgroupDirectory[]) {
+    this.directories = directories
+  }
+
+  /** Files to which a process writes `0` to enter. */
+  get entries(): readonly string[] {
+    return this.directories.map(({ path }) => join(path, 'cgroup.procs'))
+  }
+
+  /** Kills every process in it, those that fork meanwhile too where the kernel can. Never throws. */
+  killNow(): void {
+    const unified = this.#directory('unified')
+    if (unified !== undefined) writeQuietly(join(unified, 'cgroup.kill'), '1')
+  }
+
+  /** How often the kernel has killed a process of it for want of memory. */
+  async oomKills(): Promise<number> {
+    const v1 = this.#directory('memory')
+    const unified = this.#directory('unified')
+    const text =
+      v1 !== undefined
+        ? await readQuietly(join(v1, 'memory.oom_control'))
+        : await readQuietly(join(unified ?? '', 'memory.events'))
+    return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0)
+  }
+
+  /**
+   * Kills what is in it until nothing is, and removes it.
+   *
+   * @returns ids of the processes that would not die; the directories stay then.
+   */
+  async release(): Promise<readonly number[]> {
+    // Mostly nothing is left in it, and the kernel says so by letting it be removed.
+    if (this.directories.every(({ path }) => removeNow(path))) return []
+    const deadline = performance.now() + GIVE_UP_AFTER
+    for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
+      await this.#kill()
+      if (await this.#remove()) return []
+      if (performance.now() > deadline) return this.members()
+      await delay(wait)
+    }
+  }
+
+  releaseNow(): void {
+    this.killNow()
+    // Those whose processes are still dying are for whoever reads the ledger next.
+    for (const { path } of this.directories) removeNow(path)
+  }
+
+  /** Ids of the processes in it. */
+  async members(): Promise<readonly number[]> {
+    const lists = await Promise.all(this.entries.map(readQuietly))
+    const pids = lists.flatMap((list) => list.split('\n').map(Number))
+    // An empty line would be 0, which is our own group to kill(2).
+    return [...new Set(pids.filter((pid) => pid > 1 && pid !== process.pid))]
+  }
+
+  async #kill(): Promise<void> {
+    this.killNow()
+    const freezer = this.#directory('freezer')
+    if (freezer !== undefined) await writeFile(join(freezer, 'freezer.state'), 'FROZEN').catch(() => {})
+    for (const pid of await this.members()) killQuietly(pid)
+    if (freezer !== undefined) await writeFile(join(freezer, 'freezer.state'), 'THAWED').catch(() => {})
+  }
+
+  /** @returns whether none of it is left. */
+  async #remove(): Promise<boolean> {
+    const removed = await Promise.all(this.directories.map(({ path }) => removeDirectory(path)))
+    return removed.every(Boolean)
+  }
+
+  #directory(kind: DirectoryPlan['kind']): string | undefined {
+    return this.directories.find((directory) => directory.kind === kind)?.path
+  }
+}
+
+/** Makes a worker's cgroup. Rejects, with nothing left behind, naming the file that could not be written. */
+export async function createCgroup(plans: readonly DirectoryPlan[], name: string): Promise<WorkerCgroup> {
+  const made: CgroupDirectory[] = []
+  try {
+    for (const { parent, kind, settings } of plans) {
+      const path = join(parent, name)
+      await mkdir(path)
+      made.push({ kind, path })
+      for (const setting of settings) await apply(path, setting)
+    }
+    return new WorkerCgroup(made)
+  } catch (error) {
+    await Promise.all(made.map(({ path }) => removeDirectory(path)))
+    throw error
+  }
+}
+
+async function apply(directory: string, { file, value, may }: Setting): Promise<void> {
+  const path = join(directory, file)
+  try {
+    // Never created: on a file system that is none of cgroups it would be, and limit nothing.
+    await writeFile(path, value, { flag: 'r+' })
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (may !== 'absent' || code !== 'ENOENT') throw new Error(`cannot write ${value} to ${path} (${code})`, { cause })
+  }
+}
+
+function removeNow(directory: string): boolean {
+  try {
+    rmdirSync(directory)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+  }
+}
+
+async function removeDirectory(directory: string): Promise<boolean> {
+  try {
+    await rmdir(directory)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+  }
+}
+
+function readQuietly(path: string): Promise<string> {
+  return readFile(path, 'latin1').catch(() => '')
+}
+
+function writeQuietly(path: string, text: string): void {
+  try {
+    // Not created where it does not exist: before Linux 5.14 there is no such file.
+    writeFileSync(path, text, { flag: 'r+' })
+  } catch {
+    // Gone, or not to be had: its processes are killed one by one then.
+  }
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // Gone in the meantime.
+  }
+}

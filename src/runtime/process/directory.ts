@@ -1,0 +1,60 @@
+import { rmSync } from 'node:fs'
+import { chmod, chown, lstat, mkdir, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Claim } from './claims.ts'
+
+/** The directories of one start of one worker. No other worker, and no other user, can read them. */
+export interface WorkerDirectory extends Claim {
+  /** Holds the others. */
+  readonly root: string
+  /** The worker's own: `{{dir}}`, its `HOME`, with a directory for temporary files in it. */
+  readonly home: string
+  /** Where its unix socket goes: apart, because we have to reach it when the other lies in the worker's memory. */
+  readonly run: string
+}
+
+const REMOVAL = { recursive: true, force: true } as const
+
+/**
+ * Makes them, in `root`, which must not exist: nothing of an earlier start can be in them.
+ *
+ * @param uid whom they belong to; absent: this process's user.
+ */
+export async function createDirectory(root: string, uid?: number): Promise<WorkerDirectory> {
+  const home = join(root, 'home')
+  const run = join(root, 'run')
+  await mkdir(root, { mode: 0o700 })
+  try {
+    for (const path of [home, run, temporaryOf(home)]) {
+      await mkdir(path, { mode: 0o700 })
+      if (uid !== undefined) await chown(path, uid, uid)
+    }
+    if (uid !== undefined) await chmod(root, 0o711)
+  } catch (error) {
+    await rm(root, REMOVAL)
+    throw error
+  }
+  return { root, home, run, release: () => removeTree(root), releaseNow: () => rmSync(root, REMOVAL) }
+}
+
+/** Where temporary files go. */
+export function temporaryOf(home: string): string {
+  return join(home, 'tmp')
+}
+
+/** Removes it whatever rights a worker has taken away from its directories. Nothing may run in it any more. */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, REMOVAL)
+  } catch {
+    await openDirectories(path)
+    await rm(path, REMOVAL)
+  }
+}
+
+async function openDirectories(path: string): Promise<void> {
+  const stats = await lstat(path).catch(() => undefined)
+  if (stats?.isDirectory() !== true) return
+  await chmod(path, 0o700)
+  for (const name of await readdir(path)) await openDirectories(join(path, name))
+}

@@ -1,0 +1,60 @@
+import type { Claims } from './claims.ts'
+import { prepareSandbox, type Sandbox, type SandboxRequest } from './isolation/sandbox.ts'
+import type { Grounds } from './place.ts'
+import { HelperSpawner } from './spawn/helper-spawner.ts'
+import { directSpawner, type Spawner } from './spawn/spawned-process.ts'
+import { closeStateDirectory, openStateDirectory } from './state/state-directory.ts'
+
+/** What the workers of one backend share on this machine. */
+export interface Host extends Grounds {
+  readonly sandbox: Sandbox
+  readonly spawner: Spawner
+  /**
+   * Releases what a worker held whose processes are gone. Resolves when that need not be waited for: it can be before it is
+   * done, and {@link Host.close} waits for the rest.
+   */
+  readonly release: (claims: Claims) => Promise<void>
+  /** Resolves when nothing of it is left. Every worker must be gone. */
+  close(): Promise<void>
+}
+
+export interface HostRequest extends SandboxRequest {
+  readonly stateDirectory?: string | undefined
+}
+
+/**
+ * Opens what workers share: at every level but `none`, a state directory, and a helper that starts them and outlives this
+ * process for as long as it takes to end them.
+ *
+ * @throws `SANDBOX_UNAVAILABLE`, `STATE_DIRECTORY_IN_USE`, or when the helper cannot be started.
+ */
+export async function openHost(request: HostRequest): Promise<Host> {
+  if (request.isolation.level === 'none' || process.platform === 'win32') return plainHost(request)
+  const state = await openStateDirectory(request.stateDirectory)
+  try {
+    const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
+    const sandbox = await prepareSandbox(request, grounds)
+    const spawner = await HelperSpawner.open(state)
+    const releasing = new Set<Promise<void>>()
+    // A session is not to wait for the removal of files to hear that it is lost.
+    const release = async (claims: Claims) => {
+      const released = claims.release().then(() => void releasing.delete(released))
+      releasing.add(released)
+    }
+    const close = async () => {
+      await Promise.all(releasing)
+      await spawner.close()
+      await closeStateDirectory(state)
+    }
+    return { ...grounds, sandbox, spawner, release, close }
+  } catch (error) {
+    await closeStateDirectory(state)
+    throw error
+  }
+}
+
+/** Workers are children of this process, and nothing of them is written down. */
+export async function plainHost(request: HostRequest): Promise<Host> {
+  const sandbox = await prepareSandbox(request, {})
+  return { sandbox, spawner: directSpawner, release: (claims) => claims.release(), close: async () => {} }
+}

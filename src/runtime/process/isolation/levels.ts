@@ -1,0 +1,154 @@
+import { existsSync } from 'node:fs'
+import { temporaryOf } from '../directory.ts'
+import type { Bind, IsolationLevel, IsolationSettings, Limits } from './options.ts'
+
+/** What the command of one worker is wrapped with. */
+export interface Wrapping {
+  readonly network: IsolationSettings['network']
+  readonly binds: readonly Bind[]
+  readonly limits: Limits
+  /** Files of cgroups to write `0` to, from inside and before anything else. */
+  readonly cgroupEntries: readonly string[]
+  /** User and group id to become; absent: this process's own. */
+  readonly uid?: number | undefined
+  /** Where the programs are; a worker's own `PATH` need not have them. */
+  readonly tools: Tools
+  /** The worker's own directories, as it and we see them. */
+  readonly directory?: { readonly root: string; readonly home: string; readonly run: string } | undefined
+  /** Directory of the supervisor, with those of all workers: hidden from each. */
+  readonly supervisor?: string | undefined
+  /** Working directory; absent: that of this process, or the private one where that cannot be seen. */
+  readonly cwd?: string | undefined
+}
+
+/** Paths of programs; absent: not to be had, or not of any use. */
+export interface Tools {
+  readonly bwrap?: string | undefined
+  readonly setpriv?: string | undefined
+}
+
+/** How one level is reached. */
+export interface Level {
+  /** The next weaker one. */
+  readonly below: IsolationLevel | undefined
+  /** Programs without which it cannot be. */
+  readonly tools: readonly (keyof Tools)[]
+  /**
+   * How to signal the worker: `'group'`, its process group and who leads it; `'wrapper'`, what the wrapper tells on
+   * {@link STATUS_FD}, as it does not pass signals on.
+   */
+  readonly signals: 'group' | 'wrapper'
+  /** Whether the wrapper reads a filter of system calls from {@link SECCOMP_FD}. */
+  readonly filters: boolean
+  /** What goes in front of the worker's command. */
+  wrap(wrapping: Wrapping): readonly string[]
+}
+
+/** Descriptor on which bubblewrap tells the id of its init, and how the command ended. */
+export const STATUS_FD = 3
+/** Descriptor from which bubblewrap reads the filter. */
+export const SECCOMP_FD = 4
+
+export const levels: Readonly<Record<IsolationLevel, Level>> = {
+  none: {
+    below: undefined,
+    tools: [],
+    signals: 'group',
+    filters: false,
+    wrap: (wrapping) => enter(wrapping),
+  },
+  group: {
+    below: 'none',
+    tools: [],
+    signals: 'group',
+    filters: false,
+    wrap: (wrapping) => [...enter(wrapping), ...dieWithParent(wrapping)],
+  },
+  namespaces: {
+    below: 'group',
+    tools: ['bwrap'],
+    signals: 'wrapper',
+    filters: false,
+    wrap: (wrapping) => [...enter(wrapping), ...bubblewrap(wrapping), '--dev-bind', '/', '/', '--proc', '/proc', '--'],
+  },
+  full: {
+    below: 'namespaces',
+    tools: ['bwrap', 'setpriv'],
+    signals: 'wrapper',
+    filters: true,
+    wrap: (wrapping) => [...enter(wrapping), ...dropUser(wrapping), ...bubblewrap(wrapping), ...walls(wrapping), '--'],
+  },
+}
+
+/** Exit status of the entry into cgroup and limits when that fails. */
+export const ENTRY_FAILED = 125
+
+/** Sockets of services, other users' files, and whatever else lies about; `--tmpfs` on each that exists. */
+const HIDDEN = ['/home', '/root', '/run', '/mnt', '/media', '/var/tmp', '/tmp']
+
+/** Room in a private `/tmp` without a limit of the user's. It lies in memory, and counts as the worker's. */
+const TEMPORARY_BYTES = 256 * 1024 ** 2
+
+/** Enters the cgroup before anything of the worker runs, so that there is no moment in which it could fork out of it. */
+function enter({ cgroupEntries, limits }: Wrapping): string[] {
+  const steps = cgroupEntries.map((_, index) => `echo 0 > "$${index + 1}"`)
+  if (limits.files !== undefined) steps.push(`ulimit -n ${limits.files}`)
+  if (steps.length === 0) return []
+  const script = `${steps.join(' && ')} || exit ${ENTRY_FAILED}; shift ${cgroupEntries.length}; exec "$@"`
+  return ['/bin/sh', '-c', script, 'corral', ...cgroupEntries]
+}
+
+/** The helper that starts workers ends them when its parent is gone; this is for when it is killed itself. */
+function dieWithParent({ tools: { setpriv } }: Wrapping): string[] {
+  return setpriv === undefined ? [] : [setpriv, '--pdeathsig', 'KILL', '--']
+}
+
+/**
+ * A new session makes init lead a process group, to which a polite signal can go: init itself is immune to it. It also
+ * keeps the worker from typing into the terminal of this process (TIOCSTI).
+ */
+function bubblewrap({ tools: { bwrap = 'bwrap' } }: Wrapping): string[] {
+  const lives = ['--die-with-parent', '--new-session', '--unshare-pid', '--unshare-ipc']
+  return [bwrap, ...lives, '--json-status-fd', String(STATUS_FD)]
+}
+
+/** bubblewrap keeps every capability when root runs it: without another user it would be no wall at all. */
+function dropUser({ uid, tools: { setpriv = 'setpriv' } }: Wrapping): string[] {
+  if (uid === undefined) return []
+  return [setpriv, '--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--inh-caps=-all', '--']
+}
+
+function walls({ network, binds, limits, directory, supervisor, cwd }: Wrapping): string[] {
+  const isHidden = (path: string) => HIDDEN.some((hidden) => path.startsWith(`${hidden}/`))
+  const hidden = HIDDEN.filter((path) => existsSync(path)).concat(
+    supervisor === undefined || isHidden(supervisor) ? [] : supervisor,
+  )
+  const room = (bytes: number) => ['--size', String(bytes)]
+  const temporary = room(limits.disk ?? TEMPORARY_BYTES)
+  const readable = cwd === undefined ? binds : [...binds, { source: cwd, target: cwd, access: 'read-only' } as const]
+  const rights = ['--unshare-uts', '--unshare-cgroup-try', '--unshare-user-try', '--cap-drop', 'ALL']
+  const filter = ['--seccomp', String(SECCOMP_FD)]
+  const system = ['--ro-bind', '/', '/', '--dev', '/dev', ...temporary, '--tmpfs', '/dev/shm', '--proc', '/proc']
+  return [
+    ...rights,
+    ...(network === 'none' ? ['--unshare-net'] : []),
+    ...filter,
+    ...system,
+    ...hidden.flatMap((path) => [...(path === '/tmp' ? temporary : []), '--tmpfs', path]),
+    ...readable.flatMap(({ source, target, access }) => [
+      access === 'read-only' ? '--ro-bind' : '--bind',
+      source,
+      target,
+    ]),
+    ...(directory === undefined ? [] : ownDirectory(directory, limits)),
+    // Last, as the places for what is bound below them are made first.
+    ...['/dev', ...hidden.filter((path) => path !== '/tmp')].flatMap((path) => ['--remount-ro', path]),
+    ...(cwd === undefined ? [] : ['--chdir', cwd]),
+  ]
+}
+
+function ownDirectory({ home, run }: NonNullable<Wrapping['directory']>, { disk }: Limits): string[] {
+  const inMemory = ['--size', String(disk), '--tmpfs', home, '--dir', temporaryOf(home)]
+  const own = disk === undefined ? ['--bind', home, home] : inMemory
+  return [...own, '--bind', run, run]
+}

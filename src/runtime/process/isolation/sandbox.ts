@@ -1,0 +1,115 @@
+import type { Hierarchies } from '../cgroup/hierarchies.ts'
+import { cgroupLimits } from '../cgroup/limits.ts'
+import { SandboxUnavailableError } from '../../errors.ts'
+import type { Grounds } from '../place.ts'
+import { levels, type Tools } from './levels.ts'
+import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
+import {
+  findTools,
+  isRoot,
+  ownHierarchies,
+  probeCgroup,
+  probeFiles,
+  probeLevel,
+  probeParentDeathSignal,
+} from './probes.ts'
+import type { ProbeResult } from './probes.ts'
+import { seccompFilter } from './seccomp.ts'
+
+/** What the workers of one backend get: what was asked for, or with `degrade` what of it can be had. */
+export interface Sandbox {
+  readonly level: IsolationLevel
+  readonly network: IsolationSettings['network']
+  readonly limits: Limits
+  /** Where their cgroups are made; absent: they have none. */
+  readonly cgroups: Hierarchies | undefined
+  readonly tools: Tools
+  /** Every worker gets a user of its own. */
+  readonly dropsUser: boolean
+  readonly filter: Buffer | undefined
+  /** What was asked for and could not be had. */
+  readonly missing: readonly Missing[]
+}
+
+export interface Missing {
+  /** What was asked for, such as `isolation "full"` or `limits.memory`. */
+  readonly wanted: string
+  readonly probe: string
+  readonly detail: string
+}
+
+export interface SandboxRequest {
+  readonly isolation: IsolationSettings
+  readonly limits: Limits
+  readonly onUnavailable: 'fail' | 'degrade'
+}
+
+/**
+ * Tries out everything that was asked for, by doing it.
+ *
+ * @throws `SANDBOX_UNAVAILABLE` for the first thing that cannot be had, unless it may degrade.
+ */
+export async function prepareSandbox(request: SandboxRequest, grounds: Grounds): Promise<Sandbox> {
+  const missing: Missing[] = []
+  const isMissing = ({ status, probe, detail, fix }: ProbeResult, wanted: string) => {
+    if (status === 'available') return false
+    if (request.onUnavailable === 'fail') throw new SandboxUnavailableError(wanted, { probe, detail, fix: fix ?? '' })
+    missing.push({ wanted, probe, detail })
+    process.emitWarning(`${wanted} is not to be had (${probe}: ${detail}); going on without`, 'CorralWarning')
+    return true
+  }
+  const { level, network } = await findLevel(request.isolation, grounds, isMissing)
+  const { cgroups, limits } = await findLimits(request.limits, level, grounds, isMissing)
+  return {
+    level,
+    network,
+    limits,
+    cgroups,
+    tools: await toolsFor(level),
+    dropsUser: level === 'full' && isRoot(),
+    filter: levels[level].filters ? seccompFilter() : undefined,
+    missing,
+  }
+}
+
+async function toolsFor(level: IsolationLevel): Promise<Tools> {
+  const tools = await findTools()
+  // The setpriv of busybox knows no such signal.
+  if (level === 'group' && (await probeParentDeathSignal()).status === 'unavailable') return {}
+  return tools
+}
+
+type IsMissing = (result: ProbeResult, wanted: string) => boolean
+
+async function findLevel({ level, network }: IsolationSettings, grounds: Grounds, isMissing: IsMissing) {
+  let found: IsolationLevel = level
+  for (;;) {
+    const wanted = `isolation ${JSON.stringify(found)}`
+    const { below } = levels[found]
+    if (below === undefined || !isMissing(await probeLevel(grounds, found), wanted)) break
+    found = below
+  }
+  if (network === 'host') return { level: found, network }
+  const without = await probeLevel(grounds, 'full', network)
+  return { level: found, network: isMissing(without, 'isolation.network "none"') ? ('host' as const) : network }
+}
+
+async function findLimits(wanted: Limits, level: IsolationLevel, grounds: Grounds, isMissing: IsMissing) {
+  const hierarchies = await ownHierarchies()
+  const limits: { -readonly [K in keyof Limits]: Limits[K] } = {}
+  for (const name of cgroupLimits) {
+    const limit = wanted[name]
+    if (limit === undefined || isMissing(await probeCgroup(grounds, hierarchies, { [name]: limit }), `limits.${name}`))
+      continue
+    limits[name] = limit
+  }
+  if (wanted.files !== undefined && !isMissing(await probeFiles(wanted.files), 'limits.files')) {
+    limits.files = wanted.files
+  }
+  if (wanted.disk !== undefined && level === 'full') limits.disk = wanted.disk
+  const isLimited = cgroupLimits.some((name) => limits[name] !== undefined)
+  // Without a limit it is a help and no promise: to kill what has left the process group.
+  const isUseful =
+    isLimited || (level !== 'none' && (await probeCgroup(grounds, hierarchies, {})).status === 'available')
+  return { limits, cgroups: isUseful ? hierarchies : undefined }
+}

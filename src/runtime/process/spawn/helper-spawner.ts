@@ -1,0 +1,209 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { createEnvironment } from '../environment.ts'
+import { signalGroup } from '../group.ts'
+import type { LedgerEntry } from '../state/ledger.ts'
+import type { StateDirectory } from '../state/state-directory.ts'
+import { endProcesses } from '../state/sweep.ts'
+import { OutputServer } from './output-server.ts'
+import type { HelperCommand, HelperFact, HelperSetup, SystemError } from './protocol.ts'
+import type { ProcessEnd, SpawnedProcess, Spawner, SpawnRequest } from './spawned-process.ts'
+
+/** The built file: this process may run from sources, which the helper cannot. */
+const HELPER = createRequire(import.meta.url).resolve('#spawn-helper')
+
+/**
+ * Starts processes through a small helper process, which stays while this is open and is started anew when it dies: its
+ * workers die with it, as their parent-death signals come from there.
+ */
+export class HelperSpawner implements Spawner {
+  readonly #setup: HelperSetup
+  readonly #outputs: OutputServer
+  #helper: Promise<Helper> | undefined
+
+  private constructor(state: StateDirectory, outputs: OutputServer, output: string) {
+    const { ledger: _ledger, ...rest } = state
+    this.#setup = { output, state: rest }
+    this.#outputs = outputs
+  }
+
+  /** Resolves once the helper is there. */
+  static async open(state: StateDirectory): Promise<HelperSpawner> {
+    const output = join(state.own, `output.${state.generation}`)
+    const spawner = new HelperSpawner(state, await OutputServer.listen(output), output)
+    try {
+      await spawner.#running()
+      return spawner
+    } catch (error) {
+      spawner.#outputs.close()
+      throw error
+    }
+  }
+
+  async spawn(request: SpawnRequest, entry: LedgerEntry | undefined): Promise<SpawnedProcess> {
+    const helper = await this.#running()
+    const id = randomUUID()
+    const { streams, cancel } = this.#outputs.expect(id)
+    const process = helper.start(id, request, entry)
+    try {
+      const [pid, [stdout, stderr]] = await Promise.race([Promise.all([process.started, streams]), process.failed])
+      return Object.assign(process, { pid, stdout, stderr })
+    } catch (error) {
+      cancel()
+      await process.emptied
+      throw error
+    }
+  }
+
+  /** Ends the helper. Every process that it started must be gone. */
+  async close(): Promise<void> {
+    const helper = await this.#helper?.catch(() => undefined)
+    helper?.send({ type: 'close' })
+    await helper?.ended
+    this.#outputs.close()
+  }
+
+  #running(): Promise<Helper> {
+    this.#helper ??= this.#start()
+    return this.#helper
+  }
+
+  async #start(): Promise<Helper> {
+    const forget = () => {
+      this.#helper = undefined
+    }
+    try {
+      const helper = new Helper(this.#setup)
+      void helper.ended.then(forget)
+      await helper.ready
+      return helper
+    } catch (error) {
+      forget()
+      throw error
+    }
+  }
+}
+
+/** One life of the helper process. */
+class Helper {
+  readonly ready: Promise<void>
+  /** Resolves when it is gone; its processes have been told by then. */
+  readonly ended: Promise<void>
+
+  readonly #child: ChildProcess
+  readonly #processes = new Map<string, RemoteProcess>()
+
+  constructor(setup: HelperSetup) {
+    this.#child = spawn(process.execPath, [HELPER, JSON.stringify(setup)], {
+      detached: true, // The terminal's Ctrl-C is for its parent to deal with.
+      env: createEnvironment({}),
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      windowsHide: true,
+    })
+    this.ended = new Promise<void>((resolve) => {
+      this.#child.once('error', () => resolve())
+      this.#child.once('exit', () => resolve())
+    }).then(() => this.#onEnd())
+    this.ready = new Promise((resolve, reject) => {
+      void this.ended.then(() => reject(new Error('The spawn helper ended before it was ready')))
+      this.#child.on('message', (fact: HelperFact) => {
+        if (fact.type === 'ready') resolve()
+        else this.#processes.get(fact.id)?.observe(fact)
+      })
+    })
+    this.#child.on('error', () => {})
+  }
+
+  start(id: string, request: SpawnRequest, entry: LedgerEntry | undefined): RemoteProcess {
+    const process = new RemoteProcess((command) => this.send({ ...command, id }), entry)
+    this.#processes.set(id, process)
+    void process.emptied.then(() => this.#processes.delete(id))
+    this.send({ type: 'start', id, request })
+    return process
+  }
+
+  send(command: HelperCommand): void {
+    // What cannot be sent is answered by the end of the helper.
+    if (this.#child.connected) this.#child.send(command, undefined, {}, () => {})
+  }
+
+  #onEnd(): void {
+    for (const process of this.#processes.values()) process.orphan()
+    this.#processes.clear()
+  }
+}
+
+type SignalCommand = Omit<Extract<HelperCommand, { type: 'signal' }>, 'id'>
+
+/** A process that the helper started, as the helper tells of it. */
+class RemoteProcess implements SpawnedProcess {
+  declare readonly pid: number
+  declare readonly stdout: Readable
+  declare readonly stderr: Readable
+  readonly started: Promise<number>
+  readonly exit: Promise<ProcessEnd>
+  readonly emptied: Promise<readonly number[]>
+  /** Only ever rejects: when it could not be started. */
+  readonly failed: Promise<never>
+
+  readonly #send: (command: SignalCommand) => void
+  readonly #entry: LedgerEntry | undefined
+  #onStarted!: (pid: number) => void
+  #onFailed!: (error: Error) => void
+  #onExited!: (end: ProcessEnd) => void
+  #onEmptied!: (survivors: readonly number[] | Promise<readonly number[]>) => void
+
+  constructor(send: (command: SignalCommand) => void, entry: LedgerEntry | undefined) {
+    this.#send = send
+    this.#entry = entry
+    this.started = new Promise((resolve) => {
+      this.#onStarted = resolve
+    })
+    this.failed = new Promise((_, reject) => {
+      this.#onFailed = reject
+    })
+    this.failed.catch(() => {})
+    this.exit = new Promise((resolve) => {
+      this.#onExited = resolve
+    })
+    this.emptied = new Promise((resolve) => {
+      this.#onEmptied = resolve
+    })
+  }
+
+  observe(fact: Exclude<HelperFact, { type: 'ready' }>): void {
+    switch (fact.type) {
+      case 'started':
+        return this.#onStarted(fact.pid)
+      case 'failed':
+        this.#onFailed(toError(fact.error))
+        return this.#onEmptied([])
+      case 'exited':
+        return this.#onExited(fact.end)
+      case 'emptied':
+        return this.#onEmptied(fact.survivors)
+    }
+  }
+
+  signal(target: 'group' | 'leader', signal: NodeJS.Signals): void {
+    this.#send({ type: 'signal', target, signal })
+  }
+
+  killNow(): void {
+    signalGroup(this.pid, 'SIGKILL')
+  }
+
+  /** The helper is gone: nobody else sees to the process any more. */
+  orphan(): void {
+    this.#onFailed(new Error('The spawn helper died'))
+    this.#onExited({ exitCode: null, signal: 'SIGKILL', fault: 'spawner' })
+    this.#onEmptied(this.#entry === undefined ? [] : this.#entry.settled().then(endProcesses))
+  }
+}
+
+function toError({ message, ...details }: SystemError): Error {
+  return Object.assign(new Error(message), details)
+}

@@ -1,0 +1,78 @@
+/**
+ * The process that starts workers: small, so that a fork is quick, whatever the size of its parent. It lives as long as
+ * that, and when that is gone, however it ended, it ends every worker and removes what they hold.
+ */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { closeStateDirectory } from '../state/state-directory.ts'
+import { outputHeader, type HelperCommand, type HelperFact, type HelperSetup } from './protocol.ts'
+import { startChild, type SpawnRequest } from './spawned-process.ts'
+import { SupervisedChild } from './supervised-child.ts'
+
+const setup = JSON.parse(process.argv[2] ?? '') as HelperSetup
+const children = new Map<string, SupervisedChild>()
+process.title = 'corral-spawn'
+
+process.on('message', (command: HelperCommand) => {
+  switch (command.type) {
+    case 'start':
+      return void start(command.id, command.request)
+    case 'signal':
+      return children.get(command.id)?.signal(command.target, command.signal)
+    case 'close':
+      return process.exit(0)
+  }
+})
+process.once('disconnect', () => void abandon())
+tell({ type: 'ready' })
+
+async function start(id: string, request: SpawnRequest): Promise<void> {
+  const outputs: Socket[] = []
+  try {
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const socket = connect(setup.output)
+      outputs.push(socket)
+      await once(socket, 'connect')
+      await new Promise((resolve) => {
+        socket.write(outputHeader(id, stream), resolve)
+      })
+    }
+    const [stdout, stderr] = outputs
+    // Nobody would wait for it any more, and nobody end it.
+    if (!process.connected || stdout === undefined || stderr === undefined) return
+    const child = startChild(request, [stdout, stderr])
+    if (child.pid === undefined) {
+      const [error] = (await once(child, 'error')) as [Error]
+      throw error
+    }
+    supervise(id, new SupervisedChild(child, child.pid, request.signals))
+  } catch (error) {
+    const { message, code, errno, syscall } = error as NodeJS.ErrnoException
+    tell({ type: 'failed', id, error: { message, code, errno, syscall } })
+  } finally {
+    // The child has its own copies.
+    for (const socket of outputs) socket.destroy()
+  }
+}
+
+function supervise(id: string, child: SupervisedChild): void {
+  children.set(id, child)
+  tell({ type: 'started', id, pid: child.pid })
+  void child.exit.then((end) => tell({ type: 'exited', id, end }))
+  void child.emptied.then((survivors) => {
+    children.delete(id)
+    tell({ type: 'emptied', id, survivors })
+  })
+}
+
+/** Our parent is gone, whatever ended it. */
+async function abandon(): Promise<void> {
+  for (const child of children.values()) child.signal('group', 'SIGKILL')
+  await closeStateDirectory(setup.state)
+  process.exit(0)
+}
+
+function tell(fact: HelperFact): void {
+  // Errors: our parent is going, and 'disconnect' is about to come.
+  if (process.connected) process.send?.(fact, undefined, {}, () => {})
+}

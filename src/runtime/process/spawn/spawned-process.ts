@@ -1,0 +1,98 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
+import type { Readable } from 'node:stream'
+import type { LedgerEntry } from '../state/ledger.ts'
+import { SupervisedChild } from './supervised-child.ts'
+
+/** A process to be started. */
+export interface SpawnRequest {
+  readonly command: string
+  readonly args: readonly string[]
+  readonly cwd: string | undefined
+  readonly env: Readonly<Record<string, string>>
+  /** What signals go by; see {@link Level.signals}. */
+  readonly signals: 'group' | 'wrapper'
+  /** File that the wrapper reads on descriptor 4. */
+  readonly filter: string | undefined
+}
+
+/** How a process ended, wrappers taken off. */
+export interface ProcessEnd {
+  readonly exitCode: number | null
+  readonly signal: string | null
+  /** `wrapper`: the command never ran, as its wrapper failed. `spawner`: who had started it died, and it with it. */
+  readonly fault?: 'wrapper' | 'spawner'
+}
+
+/** A started process and its group, wherever it was started from. */
+export interface SpawnedProcess {
+  readonly pid: number
+  readonly stdout: Readable
+  readonly stderr: Readable
+  /** Resolves when the process is gone; what is left of its group has been sent SIGKILL by then. */
+  readonly exit: Promise<ProcessEnd>
+  /** Resolves when its group is empty, and its namespaces: with the ids of processes that would not die. */
+  readonly emptied: Promise<readonly number[]>
+  /** Signals the whole group, or the process alone. Does nothing once it is gone. Never throws. */
+  signal(target: 'group' | 'leader', signal: NodeJS.Signals): void
+  /** Kills the group at once, while this process exits. Never throws. */
+  killNow(): void
+}
+
+/** Starts processes. */
+export interface Spawner {
+  /**
+   * Rejects with the system's error, such as `ENOENT`.
+   *
+   * @param entry by which to find what is left of the process when whoever started it is gone.
+   */
+  spawn(request: SpawnRequest, entry: LedgerEntry | undefined): Promise<SpawnedProcess>
+}
+
+/** Starts processes as children of this one. A fork copies the tables of all its memory, and stalls it meanwhile. */
+export const directSpawner: Spawner = {
+  async spawn(request) {
+    const child = startChild(request, 'pipe')
+    // In this very tick: an exit would be missed otherwise.
+    if (child.pid !== undefined) return new DirectProcess(child, child.pid, request)
+    const [error] = (await once(child, 'error')) as [Error]
+    throw error
+  },
+}
+
+/** @param output where stdout and stderr go: `pipe`, or streams with a descriptor. */
+export function startChild(request: SpawnRequest, output: 'pipe' | readonly [Readable, Readable]): ChildProcess {
+  const [stdout, stderr] = output === 'pipe' ? (['pipe', 'pipe'] as const) : output
+  const filter = request.filter === undefined ? undefined : openSync(request.filter, 'r')
+  try {
+    return spawn(request.command, request.args, {
+      cwd: request.cwd,
+      env: request.env,
+      detached: true, // A process group of its own, so that all of it can be signalled.
+      stdio: [
+        'ignore',
+        stdout,
+        stderr,
+        ...(request.signals === 'wrapper' ? (['pipe'] as const) : []),
+        ...(filter === undefined ? [] : [filter]),
+      ],
+      windowsHide: true,
+    })
+  } finally {
+    if (filter !== undefined) closeSync(filter)
+  }
+}
+
+class DirectProcess extends SupervisedChild implements SpawnedProcess {
+  readonly stdout: Readable
+  readonly stderr: Readable
+
+  constructor(child: ChildProcess, pid: number, { signals }: SpawnRequest) {
+    super(child, pid, signals)
+    if (!child.stdout || !child.stderr) throw new Error('The child was started without pipes')
+    this.stdout = child.stdout
+    this.stderr = child.stderr
+  }
+}

@@ -1,0 +1,150 @@
+import type { ChildProcess } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import type { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import { readProcess } from '../_proc.ts'
+import { emptyGroup, signalGroup, signalLeader } from '../group.ts'
+import { STATUS_FD } from '../isolation/levels.ts'
+import type { ProcessEnd, SpawnRequest } from './spawned-process.ts'
+
+/** How long the wrapper's last words may take: they are written before it exits. */
+const STATUS_GRACE = 100
+const FIRST_POLL = 1
+const LONGEST_POLL = 50
+const GIVE_UP_AFTER = 10_000
+
+/**
+ * A child of this process and its group, seen to its end. All signals go through here, as whoever reaps a process is the
+ * one to know whether its id still is its own.
+ */
+export class SupervisedChild {
+  readonly pid: number
+  readonly exit: Promise<ProcessEnd>
+  readonly emptied: Promise<readonly number[]>
+
+  readonly #wrapper: WrapperStatus | undefined
+  /** `exited`: the leader is reaped, its group may have members. `gone`: its id may be somebody else's by now. */
+  #phase: 'running' | 'exited' | 'gone' = 'running'
+
+  /** `child` must have been spawned in this very tick, or its exit would be missed. */
+  constructor(child: ChildProcess, pid: number, signals: SpawnRequest['signals']) {
+    this.pid = pid
+    this.#wrapper = signals === 'wrapper' ? new WrapperStatus(child.stdio[STATUS_FD] as Readable) : undefined
+    child.on('error', () => {}) // Of Node's own child.kill(), which nobody calls; unheard it would end this process.
+    this.exit = new Promise((resolve) => {
+      child.once('exit', (exitCode, signal) => {
+        this.#phase = 'exited'
+        // Here and not later: the leader has just been reaped, and until its group is empty its id stays taken.
+        signalGroup(pid, 'SIGKILL')
+        const end = { exitCode, signal }
+        resolve(this.#wrapper === undefined ? end : this.#wrapper.translate(end))
+      })
+    })
+    this.emptied = this.exit.then(() => this.#empty())
+  }
+
+  signal(target: 'group' | 'leader', signal: NodeJS.Signals): void {
+    if (this.#phase === 'gone') return
+    // bubblewrap takes everything in it along, and it passes nothing else on.
+    if (signal === 'SIGKILL') signalGroup(this.pid, signal)
+    else if (this.#phase === 'exited') return
+    else if (this.#wrapper !== undefined) this.#wrapper.signal(target, signal, () => this.#phase === 'running')
+    else if (target === 'leader') signalLeader(this.pid, signal)
+    else signalGroup(this.pid, signal)
+  }
+
+  killNow(): void {
+    this.signal('group', 'SIGKILL')
+  }
+
+  async #empty(): Promise<readonly number[]> {
+    const survivors = [...(await emptyGroup(this.pid)), ...((await this.#wrapper?.emptied()) ?? [])]
+    this.#phase = 'gone'
+    return survivors
+  }
+}
+
+/** What bubblewrap tells of what runs in it, as lines of JSON. */
+class WrapperStatus {
+  readonly #ended: Promise<unknown>
+  #text = ''
+  /** Its init, as we see it: the leader of a process group that has everything in it, and immune to polite signals. */
+  #init: number | undefined
+  #exitCode: number | undefined
+  #onInit: (() => void) | undefined
+
+  constructor(stream: Readable) {
+    this.#ended = new Promise((resolve) => {
+      stream.once('close', resolve)
+    })
+    stream.on('error', () => {})
+    stream.on('data', (chunk: Buffer) => {
+      this.#text += chunk.toString('latin1')
+      const lines = this.#text.split('\n')
+      this.#text = lines.pop() ?? ''
+      for (const line of lines) this.#read(line)
+    })
+  }
+
+  /** Sends a polite signal, as soon as there is somebody to get it; `isRunning` says whether there still is. */
+  signal(target: 'group' | 'leader', signal: NodeJS.Signals, isRunning: () => boolean): void {
+    this.#onInit = () => {
+      const init = this.#init
+      if (init === undefined || !isRunning()) return
+      if (target === 'group') signalGroup(init, signal)
+      else for (const leaf of childrenOf(init).slice(0, 1)) signalLeader(leaf, signal)
+    }
+    this.#onInit()
+  }
+
+  /** The end of the command, from that of its wrapper: a signal is an exit status of 128 and more there. */
+  async translate(end: ProcessEnd): Promise<ProcessEnd> {
+    await Promise.race([this.#ended, delay(STATUS_GRACE)])
+    if (this.#exitCode !== undefined) return fromShell(this.#exitCode)
+    return end.signal === null ? { ...end, fault: 'wrapper' } : end
+  }
+
+  /** Once its init is gone, so is everything: the kernel ends the namespace before the init can be reaped. */
+  async emptied(): Promise<readonly number[]> {
+    const init = this.#init
+    if (init === undefined) return []
+    const deadline = performance.now() + GIVE_UP_AFTER
+    for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
+      const entry = await readProcess(init)
+      // Another group: an id that was given out again.
+      if (entry === undefined || entry.isZombie || entry.group !== init) return []
+      if (performance.now() > deadline) return [init]
+      await delay(wait)
+    }
+  }
+
+  #read(line: string): void {
+    try {
+      const status = JSON.parse(line) as Record<string, unknown>
+      if (typeof status['child-pid'] === 'number') {
+        this.#init = status['child-pid']
+        this.#onInit?.()
+      }
+      if (typeof status['exit-code'] === 'number') this.#exitCode = status['exit-code']
+    } catch {
+      // Not a line of the wrapper's: nothing else can write there, and nothing depends on it.
+    }
+  }
+}
+
+function fromShell(exitCode: number): ProcessEnd {
+  const signal = Object.entries(constants.signals).find(([, number]) => number === exitCode - 128)?.[0]
+  return signal === undefined ? { exitCode, signal: null } : { exitCode: null, signal }
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1')
+      .split(' ')
+      .map(Number)
+      .filter((child) => child > 1)
+  } catch {
+    return []
+  }
+}

@@ -1,0 +1,38 @@
+import { readFile } from 'node:fs/promises'
+import { readProcess } from '../_proc.ts'
+
+/** Names one process for good: a process id alone is given out again. */
+export interface ProcessIdentity {
+  readonly pid: number
+  /** Clock ticks from the start of the machine to its own; `null` where there is no /proc. */
+  readonly startTime: number | null
+  /** Which start of the machine; `null` where that cannot be told. */
+  readonly bootId: string | null
+}
+
+/** @returns `undefined` when there is no such process any more. */
+export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
+  if (process.platform !== 'linux') return isThere(pid) ? { pid, startTime: null, bootId: null } : undefined
+  const [entry, bootId] = await Promise.all([readProcess(pid), readBootId()])
+  if (entry === undefined || entry.isZombie) return undefined
+  return { pid, startTime: entry.startTime, bootId }
+}
+
+/** Whether that very process still runs. */
+export async function isRunning({ pid, startTime, bootId }: ProcessIdentity): Promise<boolean> {
+  const now = await identify(pid)
+  return now !== undefined && now.startTime === startTime && now.bootId === bootId
+}
+
+export async function readBootId(): Promise<string | null> {
+  const text = await readFile('/proc/sys/kernel/random/boot_id', 'latin1').catch(() => '')
+  return text.trim() || null
+}
+
+function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}

@@ -1,0 +1,105 @@
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { CgroupDirectory } from '../cgroup/worker-cgroup.ts'
+import type { Claim } from '../claims.ts'
+import { identify, readBootId, type ProcessIdentity } from './identity.ts'
+
+/** What is written down of one start of one worker, before anything of it exists. */
+export interface LedgerRecord {
+  /** Of this start: its directory and cgroup are called after it. */
+  readonly name: string
+  /** Holds its socket and everything else of its own. */
+  readonly directory: string
+  readonly cgroups: readonly CgroupDirectory[]
+  readonly bootId: string | null
+  /** The leader of its process group; absent until it runs. */
+  readonly process?: ProcessIdentity | undefined
+}
+
+/**
+ * What workers hold on this machine, on disk: a file per worker, so that whoever comes after a supervisor that died can end
+ * and remove what it left. Written by one supervisor, a generation of the state directory.
+ */
+export class Ledger {
+  readonly #directory: string
+  readonly #generation: number
+  readonly #bootId = readBootId()
+
+  constructor(directory: string, generation: number) {
+    this.#directory = directory
+    this.#generation = generation
+  }
+
+  async add(record: Omit<LedgerRecord, 'bootId'>): Promise<LedgerEntry> {
+    const path = join(this.#directory, `${this.#generation}.${record.name}.json`)
+    const entry = new LedgerEntry(path, { ...record, bootId: await this.#bootId })
+    await entry.write()
+    return entry
+  }
+}
+
+/** The ledger's file of one worker. */
+export class LedgerEntry implements Claim {
+  readonly #path: string
+  #record: LedgerRecord
+  /** Writes follow each other: the last one is what stays. */
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(path: string, record: LedgerRecord) {
+    this.#path = path
+    this.#record = record
+  }
+
+  /** The record, with everything noted that is on its way. */
+  async settled(): Promise<LedgerRecord> {
+    await this.#last
+    return this.#record
+  }
+
+  /** Notes the process. Nobody need wait: until it is written, the rest of the record finds it. */
+  recordProcess(pid: number): void {
+    const noted = this.#last.then(async () => {
+      this.#record = { ...this.#record, process: await identify(pid) }
+      await this.write()
+    })
+    this.#last = noted.catch((error: unknown) => process.emitWarning(String(error), 'CorralWarning'))
+  }
+
+  /** In one step, so that no reader finds half a record. */
+  async write(): Promise<void> {
+    const draft = `${this.#path}.draft`
+    await writeFile(draft, JSON.stringify(this.#record), { mode: 0o600 })
+    await rename(draft, this.#path)
+  }
+
+  async release(): Promise<void> {
+    await this.#last
+    await rm(this.#path, { force: true })
+  }
+
+  /** Kept: what could not be undone in a hurry is for the next one to undo. */
+  releaseNow(): void {}
+}
+
+/** The records of the generations that `isMeant` says, with the files that they are in. */
+export async function readLedger(directory: string, isMeant: (generation: number) => boolean) {
+  const names = await readdir(directory).catch(() => [])
+  const files = names.filter((name) => isMeant(Number.parseInt(name, 10)))
+  const entries = await Promise.all(
+    files.map(async (name) => {
+      const path = join(directory, name)
+      const text = await readFile(path, 'utf8').catch(() => '')
+      return { path, record: parse(text) }
+    }),
+  )
+  return entries
+}
+
+/** @returns `undefined` for what no supervisor has written to its end: nothing was started by then. */
+function parse(text: string): LedgerRecord | undefined {
+  try {
+    return JSON.parse(text) as LedgerRecord
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,148 @@
+import { constants } from 'node:fs'
+import { chmod, link, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
+import { identify, isRunning, type ProcessIdentity } from './identity.ts'
+import { Ledger } from './ledger.ts'
+import { sweep } from './sweep.ts'
+
+/** Directory on disk of one supervisor: the ledger and the directories of its workers. */
+export interface StateDirectory {
+  readonly path: string
+  readonly generation: number
+  /** `private`: made for this supervisor, and removed with it. `named`: given by the user, and used again. */
+  readonly kind: 'private' | 'named'
+  /** Where the directories of workers go; their users may pass through it. */
+  readonly workers: string
+  /** For this user alone. */
+  readonly own: string
+  readonly ledger: Ledger
+}
+
+const PRIVATE_NAME = /^corral-[A-Za-z0-9]{6}$/
+const LOCK_NAME = /^lock\.(\d+)$/
+
+/**
+ * Takes a state directory for this process, and removes what supervisors that died left there: of a `named` one, or of any
+ * private one of this user.
+ *
+ * @throws `STATE_DIRECTORY_IN_USE`; `INVALID_OPTION` when others may write to it.
+ */
+export async function openStateDirectory(named: string | undefined): Promise<StateDirectory> {
+  if (named === undefined) {
+    await sweepPrivate()
+    const path = await mkdtemp(join(tmpdir(), 'corral-'))
+    return prepare(path, 'private')
+  }
+  await mkdir(named, { recursive: true, mode: 0o711 })
+  await checkOwner(named)
+  const state = await prepare(named, 'named')
+  const survivors = await sweep(ledgerOf(named), (generation) => generation !== state.generation)
+  if (survivors.length > 0) {
+    process.emitWarning(`Processes ${survivors.join(', ')} of an earlier run could not be killed`, 'CorralWarning')
+  }
+  return state
+}
+
+/**
+ * Gives it back: for its supervisor when nothing is left to sweep, or for whoever finds that supervisor dead.
+ */
+export async function closeStateDirectory({ path, generation, kind }: Omit<StateDirectory, 'ledger'>): Promise<void> {
+  await sweep(ledgerOf(path), (candidate) => candidate === generation)
+  if (kind === 'private') await rm(path, { recursive: true, force: true })
+  else await replaceLock(path, generation)
+}
+
+async function prepare(path: string, kind: StateDirectory['kind']): Promise<StateDirectory> {
+  // Users of workers have to get through to their own directory, and need not see the others'.
+  await chmod(path, 0o711)
+  const workers = join(path, 'w')
+  const own = join(path, 'own')
+  await mkdir(workers, { recursive: true, mode: 0o711 })
+  await mkdir(ledgerOf(path), { recursive: true, mode: 0o700 })
+  const generation = await lock(path)
+  return { path, generation, kind, workers, own, ledger: new Ledger(ledgerOf(path), generation) }
+}
+
+function ledgerOf(path: string): string {
+  return join(path, 'own', 'ledger')
+}
+
+/** Private directories of this user whose supervisors are dead. */
+async function sweepPrivate(): Promise<void> {
+  const names = await readdir(tmpdir())
+  await Promise.all(
+    names
+      .filter((name) => PRIVATE_NAME.test(name))
+      .map(async (name) => {
+        const path = join(tmpdir(), name)
+        const stats = await lstat(path).catch(() => undefined)
+        if (stats?.isDirectory() !== true || stats.uid !== process.geteuid?.()) return
+        const newest = await readLock(path)
+        if (newest.owner === undefined || (await isRunning(newest.owner))) return
+        await sweep(ledgerOf(path), () => true)
+        await rm(path, { recursive: true, force: true })
+      }),
+  )
+}
+
+/**
+ * Takes the directory. Locks are numbered, and the highest counts: a dead one is followed, never removed first, so that of
+ * two that find it dead only one can make the next.
+ */
+async function lock(path: string): Promise<number> {
+  const me = await identify(process.pid)
+  for (;;) {
+    const newest = await readLock(path)
+    if (newest.owner !== undefined && (await isRunning(newest.owner))) {
+      throw new StateDirectoryInUseError(path, `process ${newest.owner.pid}`)
+    }
+    const generation = newest.generation + 1
+    const draft = join(path, `draft.${process.pid}.${generation}`)
+    await writeFile(draft, JSON.stringify(me), { mode: 0o600 })
+    try {
+      await link(draft, lockOf(path, generation))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      continue
+    } finally {
+      await rm(draft, { force: true })
+    }
+    if (newest.generation > 0) await rm(lockOf(path, newest.generation), { force: true })
+    return generation
+  }
+}
+
+/** Leaves the number taken, and nobody behind it. */
+async function replaceLock(path: string, generation: number): Promise<void> {
+  const draft = join(path, `draft.${process.pid}.${generation}`)
+  await writeFile(draft, 'null', { mode: 0o600 })
+  await rename(draft, lockOf(path, generation))
+}
+
+async function readLock(path: string): Promise<{ generation: number; owner: ProcessIdentity | undefined }> {
+  const names = await readdir(path).catch(() => [])
+  const generation = Math.max(0, ...names.map((name) => Number(LOCK_NAME.exec(name)?.[1] ?? 0)))
+  const text = generation === 0 ? '' : await readFile(lockOf(path, generation), 'utf8').catch(() => '')
+  try {
+    return { generation, owner: (JSON.parse(text) as ProcessIdentity | null) ?? undefined }
+  } catch {
+    return { generation, owner: undefined }
+  }
+}
+
+function lockOf(path: string, generation: number): string {
+  return join(path, `lock.${generation}`)
+}
+
+async function checkOwner(path: string): Promise<void> {
+  const { uid, mode } = await lstat(path)
+  const user = process.geteuid?.()
+  if (user !== undefined && uid !== user) {
+    throw new InvalidOptionError('stateDirectory', `a directory of this user (${user})`, `one of user ${uid}`)
+  }
+  if (process.platform !== 'win32' && (mode & (constants.S_IWGRP | constants.S_IWOTH)) !== 0) {
+    throw new InvalidOptionError('stateDirectory', 'a directory that only its owner may write to', path)
+  }
+}

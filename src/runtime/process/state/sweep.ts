@@ -1,0 +1,92 @@
+import { readdir, readFile, rm } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { WorkerCgroup } from '../cgroup/worker-cgroup.ts'
+import { removeTree } from '../directory.ts'
+import { emptyGroup, signalGroup } from '../group.ts'
+import { isRunning, readBootId } from './identity.ts'
+import { readLedger, type LedgerRecord } from './ledger.ts'
+
+const FIRST_POLL = 1
+const LONGEST_POLL = 50
+const GIVE_UP_AFTER = 10_000
+
+/**
+ * Ends and removes everything that the ledger has of the generations that `isMeant` says: processes, cgroups, sockets,
+ * directories.
+ *
+ * @returns ids of the processes that would not die; what is written of their workers is kept.
+ */
+export async function sweep(ledger: string, isMeant: (generation: number) => boolean): Promise<readonly number[]> {
+  const entries = await readLedger(ledger, isMeant)
+  const survivors = await Promise.all(
+    entries.map(async ({ path, record }) => {
+      if (record !== undefined) {
+        const left = await endProcesses(record)
+        if (left.length > 0) return left
+        await removeTree(record.directory)
+      }
+      await rm(path, { force: true })
+      return []
+    }),
+  )
+  return survivors.flat()
+}
+
+/**
+ * Ends what is left of one worker, and removes its cgroup. A process is taken for the worker's because it is in its cgroup,
+ * because id and start time are those written down, or because its environment names the worker's directory: never because
+ * of an id alone, which may be somebody else's by now.
+ *
+ * @returns ids of the processes that would not die.
+ */
+export async function endProcesses({ cgroups, bootId, process: leader, directory, name }: LedgerRecord) {
+  // The machine was started anew since: nothing that ran then can run now, and its cgroups are gone.
+  if (bootId !== (await readBootId())) return []
+  const survivors: number[] = []
+  const own = cgroups.filter(({ path }) => basename(path) === cgroupName(name))
+  if (own.length > 0) survivors.push(...(await new WorkerCgroup(own).release()))
+  if (leader !== undefined && (await isRunning(leader))) {
+    signalGroup(leader.pid, 'SIGKILL')
+    survivors.push(...(await emptyGroup(leader.pid)))
+  }
+  survivors.push(...(await endByEnvironment(directory)))
+  return survivors
+}
+
+/** What the cgroup of a worker's start is called. */
+export function cgroupName(name: string): string {
+  return `corral-${name}`
+}
+
+/** Finds also what has left its process group, unless it has emptied its environment. */
+async function endByEnvironment(directory: string): Promise<readonly number[]> {
+  const deadline = performance.now() + GIVE_UP_AFTER
+  for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
+    const pids = await findByEnvironment(directory)
+    if (pids.length === 0 || performance.now() > deadline) return pids
+    for (const pid of pids) killQuietly(pid)
+    await delay(wait)
+  }
+}
+
+async function findByEnvironment(directory: string): Promise<number[]> {
+  const names = await readdir('/proc').catch(() => [])
+  const pids = names.map(Number).filter((pid) => pid > 1 && pid !== process.pid)
+  const found = await Promise.all(
+    pids.map(async (pid) => {
+      // Empty for a zombie, and for a process of another user.
+      const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')
+      return environment.includes(`=${directory}/`) ? [pid] : []
+    }),
+  )
+  return found.flat()
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // Gone in the meantime.
+  }
+}
