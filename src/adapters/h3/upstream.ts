@@ -28,6 +28,7 @@ export class Upstream {
   load = 0
   readonly #options: UpstreamOptions
   readonly #lanes = new Set<Lane>()
+  readonly #onOver = new Set<() => void>()
   /** Lanes without a request, the latest used last: it is the least likely to be closed by the worker. */
   readonly #idle: Lane[] = []
   #over: Error | undefined
@@ -104,6 +105,22 @@ export class Upstream {
     return accepted && !this.session.signal.aborted
   }
 
+  /**
+   * Resolves when the session is over, or after `timeout` milliseconds. Not by a listener on its signal for each: of those, Node
+   * warns when there are more than ten.
+   */
+  over(timeout: number): Promise<void> {
+    return new Promise((resolve) => {
+      const settle = () => {
+        clearTimeout(timer)
+        this.#onOver.delete(settle)
+        resolve()
+      }
+      const timer = setTimeout(settle, timeout)
+      this.#onOver.add(settle)
+    })
+  }
+
   destroy(reason: unknown): void {
     const error = reason instanceof Error ? reason : new Error('The session is over', { cause: reason })
     this.#over = error
@@ -111,6 +128,7 @@ export class Upstream {
     this.#lanes.clear()
     this.#idle.length = 0
     for (const tunnel of this.tunnels) tunnel.sever(error)
+    for (const settle of this.#onOver) settle()
   }
 }
 

@@ -13,7 +13,7 @@ export async function judge(error: unknown, upstream: Upstream): Promise<Refusal
   if (isTimeout(error)) return new Refusal('UPSTREAM_TIMEOUT', { cause: error })
   // What undici, or Node for upgrades, refuses to send: Node's own parser lets it pass.
   if (isUnsendable(error)) return new Refusal('REQUEST_INVALID', { cause: error })
-  if (!signal.aborted) await aborted(signal, deathNotice)
+  if (!signal.aborted) await upstream.over(deathNotice)
   if (signal.aborted) return sessionRefusal(signal.reason)
   return new Refusal('UPSTREAM_FAILED', { cause: error })
 }
@@ -36,16 +36,4 @@ function isTimeout(error: unknown): boolean {
 
 function isUnsendable(error: unknown): boolean {
   return error instanceof errors.InvalidArgumentError || error instanceof errors.NotSupportedError
-}
-
-function aborted(signal: AbortSignal, timeout: number): Promise<void> {
-  return new Promise((resolve) => {
-    const settle = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', settle)
-      resolve()
-    }
-    const timer = setTimeout(settle, timeout)
-    signal.addEventListener('abort', settle)
-  })
 }

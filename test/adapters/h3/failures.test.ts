@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { once } from 'node:events'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   AcquireTimeoutError,
   CorralError,
@@ -152,6 +152,18 @@ describe('the worker fails', () => {
       code: 'UPSTREAM_FAILED',
     })
     expect(await pool.idle()).toBe(0)
+  })
+
+  test('for many at once: 502 each, and nothing that looks like a leak', async () => {
+    const warnings: Error[] = []
+    const warn = (warning: Error) => warnings.push(warning)
+    process.on('warning', warn)
+    onTestFinished(() => void process.off('warning', warn))
+    const { port, pool } = await openScene((req) => req.socket.destroy())
+    const responses = await Promise.all(Array.from({ length: 20 }, () => get(port, '/')))
+    expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([502]))
+    expect(await pool.idle()).toBe(0)
+    expect(warnings).toEqual([])
   })
 
   test('by not listening: 502', async () => {

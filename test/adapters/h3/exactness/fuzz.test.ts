@@ -152,8 +152,9 @@ test('whatever a client sends, it gets nothing but responses, no more than it as
     limits,
   )
   // The gateway still serves.
-  stage.client.send(request('GET /end HTTP/1.1', ['Connection: close']))
-  expect(await stage.client.rest()).toMatch(/\r\n\r\nGET \/end$/)
+  const client = await dial(stage.port)
+  client.send(request('GET /end HTTP/1.1', ['Connection: close']))
+  expect(await client.rest()).toMatch(/\r\n\r\nGET \/end$/)
 })
 
 test('whatever a worker answers, every response is one, belongs to its request, and tells nothing of the inside', async () => {
