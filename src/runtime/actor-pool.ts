@@ -327,6 +327,7 @@ class ActorPool implements Pool {
       this.#unlist(list)
       list.grant(() => record.adopt())
     }
+    this.#sweeper.add(record)
     // The last waiter left while the grant was on its way.
     if (record.leases === 0) {
       session.send({ type: 'session.disconnected' })
@@ -357,6 +358,7 @@ class ActorPool implements Pool {
     const record = this.#record(key)
     if (!record) return
     record.phase = 'closing'
+    this.#sweeper.remove(record)
     this.#closing++
   }
 

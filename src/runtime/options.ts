@@ -68,6 +68,21 @@ export interface SessionOptions {
    * @default false
    */
   readonly maxAge?: number | false | undefined
+  /**
+   * Age at which a session ends whether or not it has open connections, which get `grace`; in milliseconds. One that is
+   * ending already keeps the deadline that it has. `false`: no limit.
+   *
+   * @default false
+   */
+  readonly maxLifetime?: number | false | undefined
+  /**
+   * What an idle session is, for `idleTtl`. `'connections'`: one without an open connection. `'bytes'`: also one whose open
+   * connections have moved no byte for so long ({@link Lease.touch}): it ends between `idleTtl` and a tenth more after
+   * the last, and its connections get `grace`. Not with an `idleTtl` of `0`.
+   *
+   * @default 'connections'
+   */
+  readonly idle?: 'connections' | 'bytes' | undefined
   /** What open connections get when their session is ended, in milliseconds, before they are cut. @default 5_000 */
   readonly grace?: number | undefined
   /**
@@ -174,6 +189,8 @@ export interface PoolSettings {
   readonly reset: ResetHook['reset'] | undefined
   readonly idleTtl: number | false
   readonly maxAge: number | false
+  readonly maxLifetime: number | false
+  readonly idle: 'connections' | 'bytes'
   readonly acquireTimeout: number
   readonly tenantLimits: TenantLimits
   readonly pressureMarks: PressureMarks
@@ -236,8 +253,14 @@ const schema = z.strictObject({
     .strictObject({
       idleTtl: orNever.default(300_000),
       maxAge: orNever.default(false),
+      maxLifetime: orNever.default(false),
+      idle: z.enum(['connections', 'bytes']).default('connections'),
       grace: duration.default(5_000),
       reuse: z.union([z.literal(false), z.literal('dirty'), resetHook]).default(false),
+    })
+    .refine(({ idle, idleTtl }) => idle !== 'bytes' || idleTtl !== 0, {
+      path: ['idleTtl'],
+      error: "a duration above 0, or false, with session.idle 'bytes'",
     })
     .prefault({}),
   queue: z.strictObject({ limit: count.default(1_000), timeout: duration.default(30_000) }).prefault({}),
@@ -303,6 +326,8 @@ export function resolveOptions(options: PoolOptions): PoolSettings {
     reset: hook?.reset,
     idleTtl: session.idleTtl,
     maxAge: session.maxAge,
+    maxLifetime: session.maxLifetime,
+    idle: session.idle,
     acquireTimeout: queue.timeout,
     tenantLimits: { sessions: tenant.sessions ?? Math.ceil(size.max / 2), waiting: tenant.waiting },
     pressureMarks: pressure,

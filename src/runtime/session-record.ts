@@ -33,12 +33,17 @@ export class SessionRecord implements Session {
   readonly startedAt: number
   /** When the last connection closed, by the pool's clock. */
   idleSince = 0
+  /** When the sweeper last saw bytes move, by the pool's clock, and its {@link activity} then. */
+  quietSince = 0
+  seenActivity = 0
   /** Neighbours in the list of idle sessions, kept by the sweeper. */
   previous: SessionRecord | undefined
   next: SessionRecord | undefined
   leases = 0
   phase: 'open' | 'closing' | 'ended' = 'open'
 
+  /** Connections so far. */
+  #opened = 0
   readonly #actor: SessionActor
   readonly #observer: IdleObserver
   #controller: AbortController | undefined
@@ -83,14 +88,21 @@ export class SessionRecord implements Session {
     return snapshot.status === 'active' && snapshot.hasTag('open')
   }
 
+  /** Grows with every chunk that moves on its worker's connections, and with every connection. */
+  get activity(): number {
+    return this.slot.activity + this.#opened
+  }
+
   /** A lease for the first connection of a session that has just started: its actor starts as active. */
   adopt(): Lease {
+    this.#opened++
     this.leases++
     return new SessionLease(this)
   }
 
   /** A lease for one more connection. */
   open(): Lease {
+    this.#opened++
     if (this.leases++ === 0) {
       this.#observer.onActive(this)
       this.#send({ type: 'session.connected' })

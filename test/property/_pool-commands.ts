@@ -49,6 +49,14 @@ const release = index.map(
     }),
 )
 
+const touch = index.map(
+  (at) =>
+    new Act(`bytes move on ${at}`, (world) => {
+      const lease = pick(world.held, at)
+      if (lease) world.touch(lease)
+    }),
+)
+
 const releaseOld = index.map(
   (at) =>
     new Act(`release again ${at}`, (world) => {
@@ -174,6 +182,7 @@ export const commands = [
   acquireMany,
   release,
   release,
+  touch,
   releaseOld,
   abort,
   end,

@@ -16,6 +16,8 @@ export const settings = fc
     grace: fc.constantFrom(0, 200),
     idleTtl: fc.constantFrom<(number | false)[]>(0, 700, false),
     maxAge: fc.constantFrom<(number | false)[]>(false, 1_500),
+    maxLifetime: fc.constantFrom<(number | false)[]>(false, false, 2_000),
+    idle: fc.constantFrom<('connections' | 'bytes')[]>('connections', 'bytes'),
     reuse: fc.constantFrom<('never' | 'dirty' | 'reset')[]>('never', 'dirty', 'reset'),
     restartLimit: fc.integer({ min: 0, max: 2 }),
     breakerFailures: fc.integer({ min: 1, max: 3 }),
@@ -25,7 +27,8 @@ export const settings = fc
   })
   .map((s) => {
     const min = Math.min(s.min, s.max)
-    return { ...s, min, warm: Math.min(s.warm, s.max - min) }
+    const idle = s.idleTtl === 0 ? 'connections' : s.idle
+    return { ...s, min, warm: Math.min(s.warm, s.max - min), idle }
   })
 
 export type Setting = typeof settings extends fc.Arbitrary<infer T> ? T : never
@@ -51,6 +54,7 @@ interface Bound {
   readonly workerId: string
   /** The process that served it when it started. */
   readonly pid: number
+  readonly startedAt: number
 }
 
 /** A pool, what a test did to it, and what can be said of it from outside. */
@@ -81,6 +85,8 @@ export class PoolWorld {
   readonly #turn: { token: number; tenant: string | undefined }[] = []
   /** The newest call, and whether the limits of its tenant refuse it. */
   #predicted: { call: Call; isRefused: boolean } | undefined
+  /** When bytes moved last, or a connection was opened, by token. */
+  readonly #movedAt = new Map<number, number>()
   /** Workers that are being taken out of service. */
   readonly #draining = new Set<string>()
   /** Ids whose next session waits for the present one to end: others may be served meanwhile. */
@@ -98,7 +104,14 @@ export class PoolWorld {
       worker: world.backend,
       clock: world.clock,
       size: { min, max, warm, startConcurrency, shrinkAfter: 2_000 },
-      session: { idleTtl, maxAge, grace, reuse: reuseOption(world) },
+      session: {
+        idleTtl,
+        idle: setting.idle,
+        maxAge,
+        maxLifetime: setting.maxLifetime,
+        grace,
+        reuse: reuseOption(world),
+      },
       queue: { limit: queueLimit, timeout: 3_000 },
       host: world.host,
       pressure: { memory: 0.8, resume: 0.5, action: setting.pressure },
@@ -129,6 +142,7 @@ export class PoolWorld {
         call.settlements++
         call.lease = lease
         this.held.push(lease)
+        this.#movedAt.set(lease.session.token, this.clock.now())
         this.#checkGrant(lease, call)
       },
       (error: { code?: string }) => {
@@ -175,6 +189,12 @@ export class PoolWorld {
       this.#draining.delete(id)
       if (this.pool.workers().some((worker) => worker.id === id)) this.#fail(`${id} is drained and there`)
     })
+  }
+
+  /** Bytes move on a connection that is held. */
+  touch(lease: Lease): void {
+    lease.touch()
+    this.#movedAt.set(lease.session.token, this.clock.now())
   }
 
   /** The reset of that process did not succeed. */
@@ -306,7 +326,10 @@ export class PoolWorld {
       if (found !== count) this.#fail(`${found} sessions listed as ${state}, ${count} counted`)
     }
     if (live.reduce((sum, session) => sum + session.leases, 0) !== leases) this.#fail('leases listed and counted')
-    for (const { id, token, workerId } of live) {
+    const { maxLifetime } = this.setting
+    for (const { id, token, workerId, startedAt, state } of live) {
+      const age = this.clock.now() - startedAt
+      if (maxLifetime !== false && age > maxLifetime && state !== 'closing') this.#fail(`${id} is ${age} ms old`)
       if (listed.find((worker) => worker.id === workerId)?.sessionId !== id)
         this.#fail(`1: ${id} is not listed on ${workerId}`)
       if (this.#live.get(id)?.token !== token) this.#fail(`${id} (${token}) is listed and was not told`)
@@ -366,7 +389,8 @@ export class PoolWorld {
     const { pid } = this.backend.worker(workerId)
     if (this.#used.has(pid)) this.#fail(`2: ${workerId} serves again, unreset`)
     if (this.setting.reuse === 'never') this.#used.add(pid)
-    this.#live.set(sessionId, { sessionId, token, workerId, pid })
+    this.#live.set(sessionId, { sessionId, token, workerId, pid, startedAt: this.clock.now() })
+    this.#movedAt.set(token, this.clock.now())
   }
 
   /**
@@ -396,8 +420,14 @@ export class PoolWorld {
     if (this.#ended.has(token)) this.#fail(`1: ${sessionId} ended twice`)
     if ((reason === 'lost') !== this.#lost.has(token)) this.#fail(`8: ${sessionId} ended as ${reason}`)
     const leases = this.held.filter(({ session }) => session.token === token).length
-    // 7: what is in use is not ended for being idle or old.
-    if ((reason === 'expired' || reason === 'max-age') && leases > 0) this.#fail(`7: ${sessionId} ${reason} in use`)
+    // 7: what is in use is not ended for being idle or old, unless that was asked for.
+    const { idle, idleTtl, maxLifetime } = this.setting
+    const quietFor = this.clock.now() - (this.#movedAt.get(token) ?? 0)
+    const age = this.clock.now() - (this.#live.get(sessionId)?.startedAt ?? 0)
+    const isQuiet = idle === 'bytes' && idleTtl !== false && quietFor >= idleTtl
+    if (reason === 'expired' && leases > 0 && !isQuiet) this.#fail(`7: ${sessionId} expired in use`)
+    const isPast = maxLifetime !== false && age >= maxLifetime
+    if (reason === 'max-age' && leases > 0 && !isPast) this.#fail(`7: ${sessionId} too old in use`)
     this.#ended.add(token)
     if (!this.#over.has(token)) this.#over.set(token, this.#over.size)
     this.#live.delete(sessionId)
