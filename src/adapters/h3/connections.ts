@@ -138,6 +138,8 @@ export class Connections {
   }
 
   #endMalformed(socket: Connection, { malformed, open, last }: State): void {
+    // It is closing by itself, behind a response that said so.
+    if (!socket.writable) return
     // The body of the latest request, else what comes after it.
     const within = last?.req.complete === false
     const isNext = open === 0 || (within && open === 1)
