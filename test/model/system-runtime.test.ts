@@ -27,10 +27,15 @@ interface Exploration {
 
 const explorations: Exploration[] = [
   { policy: systemPolicy, isOf: ({ event }) => !event.type.startsWith('host.') },
-  ...(['wait', 'refuse'] as const).map((pressure) => ({
-    policy: { ...systemPolicy, pressure },
-    isOf: ({ event }: Stimulus) => /session\.acquire|readiness|actor\.session|exited|cooldown|host\./.test(event.type),
-  })),
+  {
+    // A pressed host, and no more than the minimum lost and probed for.
+    policy: { ...systemPolicy, breaker: { ...systemPolicy.breaker, failures: 1 } },
+    isOf: ({ event }) => /session\.acquire|readiness|worker\.drain|exited|cooldown|host\./.test(event.type),
+  },
+  {
+    policy: { ...systemPolicy, pressure: 'refuse' },
+    isOf: ({ event }) => /session\.acquire|readiness|host\./.test(event.type),
+  },
   {
     // Three idle workers, of which fewer and fewer are beyond need.
     policy: { ...systemPolicy, queueLimit: 3, size: { ...systemPolicy.size, min: 0, max: 3 } },
