@@ -1,5 +1,5 @@
 // The pool
-export { createPool } from './runtime/actor-pool.ts'
+export { createPool } from './runtime/create-pool.ts'
 export type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from './runtime/pool.ts'
 export type {
   BreakerOptions,

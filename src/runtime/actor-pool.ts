@@ -10,7 +10,7 @@ import { toLostEvent, toPoolEvent, type PoolEvent, type PoolEventType } from './
 import type { HostUsage } from './host/observer.ts'
 import type { Lease } from './lease.ts'
 import { toSessionInfo, toWorkerDetails, type SessionInfo, type WorkerDetails } from './listing.ts'
-import { resolveOptions, type PoolOptions, type PoolSettings } from './options.ts'
+import type { PoolSettings } from './options.ts'
 import type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from './pool.ts'
 import { toPressure, weigh } from './pressure.ts'
 import { SessionRecord } from './session-record.ts'
@@ -20,31 +20,8 @@ import { WaitList } from './wait-list.ts'
 import { provideWorker, type Slots } from './worker-actors.ts'
 import { WorkerDrains } from './worker-drains.ts'
 
-/**
- * Makes a pool and starts it. Resolves when `size.min` workers are healthy, which start in parallel.
- *
- * @throws `INVALID_OPTION`; `SANDBOX_UNAVAILABLE` when this machine cannot isolate or limit workers as asked;
- * `STATE_DIRECTORY_IN_USE`; `WORKER_START_FAILED` or `WORKER_START_TIMEOUT` when one of the first workers cannot be
- * started, once everything that was started is stopped again; the reason of `options.signal` when it aborts.
- */
-export async function createPool(options: PoolOptions): Promise<Pool> {
-  const settings = resolveOptions(options)
-  settings.signal?.throwIfAborted()
-  if (settings.backend.open) await openBackend(settings)
-  const pool = new ActorPool(settings)
-  await pool.start()
-  return pool
-}
-
-async function openBackend({ backend, signal }: PoolSettings): Promise<void> {
-  await backend.open?.()
-  if (!signal?.aborted) return
-  await backend.close?.()
-  throw signal.reason
-}
-
 /** The façade over the {@link poolMachine} actor: promises, leases, the directory of sessions, events. */
-class ActorPool implements Pool {
+export class ActorPool implements Pool {
   readonly actor: ActorRefFrom<typeof poolMachine>
 
   readonly #settings: PoolSettings

@@ -1,6 +1,6 @@
 import type { InspectionEvent } from 'xstate'
 import * as z from 'zod'
-import type { PoolPolicy } from '../machines/pool.ts'
+import type { PoolPolicy } from '../machines/pool-context.ts'
 import type { LivenessPolicy, WorkerBackend } from './backend.ts'
 import { systemClock, type Clock } from './clock.ts'
 import type { PoolEvent } from './events.ts'
