@@ -1,6 +1,7 @@
 import type { CrashFact, DeathFact, StatusFact, WorkerStatus } from './events.ts'
 import type { Failure } from './failure.ts'
 import { plan, type Plan, type SizeLimits } from './sizing.ts'
+import { childOf, type Slots } from './slots.ts'
 import { emptyQueue, type WaitQueue } from './wait-queue.ts'
 import type { WorkerPolicy } from './worker.ts'
 
@@ -33,11 +34,8 @@ export type CountedStatus = Exclude<WorkerStatus, 'spawning' | 'dead'>
 export interface PoolContext extends PoolInput {
   /** Ids of all workers that are not dead, in order of their making. */
   readonly workers: readonly string[]
-  /**
-   * The child that each of them is. A worker's id is never used again, but its child's is: XState remembers every type of
-   * event it has seen, and the end of a child is a type of its own.
-   */
-  readonly slots: Readonly<Record<string, string>>
+  /** The child that each of them is. */
+  readonly slots: Slots
   /** Ids of the workers that can be leased, longest idle first. One on its way to be leased or stopped is not in it. */
   readonly idle: readonly string[]
   readonly counts: Readonly<Record<CountedStatus, number>>
@@ -104,17 +102,9 @@ export function recount(context: PoolContext, fact: CountedFact): Partial<PoolCo
 
 /** The child that a worker is. Every worker that is not dead has one. */
 export function slotOf({ slots }: PoolContext, workerId: string): string {
-  const slot = slots[workerId]
+  const slot = childOf(slots, workerId)
   if (slot === undefined) throw new Error(`There is no worker ${workerId}`)
   return slot
-}
-
-/** The lowest slot that no worker is in. */
-export function freeSlot({ slots }: PoolContext): string {
-  const taken = new Set(Object.values(slots))
-  let number = 1
-  while (taken.has(`slot${number}`)) number++
-  return `slot${number}`
 }
 
 export function without(ids: readonly string[], id: string): readonly string[] {

@@ -1,4 +1,4 @@
-import { and, assertEvent, assign, emit, enqueueActions, setup, stateIn } from 'xstate'
+import { and, assertEvent, assign, emit, enqueueActions, setup, stateIn, stopChild } from 'xstate'
 import type {
   PoolCommand,
   PoolFact,
@@ -10,7 +10,6 @@ import type {
 } from './events.ts'
 import type { Failure } from './failure.ts'
 import {
-  freeSlot,
   minimumPlanFor,
   planFor,
   recount,
@@ -20,6 +19,7 @@ import {
   type PoolContext,
   type PoolInput,
 } from './pool-context.ts'
+import { childOf, childrenOf, occupy, vacate } from './slots.ts'
 import { dequeue, emptyQueue, enqueue as enqueueSession, entries, remove } from './wait-queue.ts'
 import { workerMachine } from './worker.ts'
 
@@ -67,20 +67,20 @@ export const poolMachine = setup({
       enqueue.assign({ failures: 0 })
       enqueue.emit({ type: 'pool.breakerClosed' })
     }),
-    /** A worker has ended. A finished child stays in the snapshot until it is stopped. */
+    /** A worker has ended. */
     buryWorker: enqueueActions(({ context, enqueue, event }) => {
       const { output } = event as unknown as { output: WorkerOutput }
       const death = { type: 'worker.dead' as const, ...output }
-      const { [death.workerId]: slot = '', ...slots } = context.slots
       enqueue.assign({
         ...recount(context, death),
         workers: without(context.workers, death.workerId),
-        slots,
+        slots: vacate(context.slots, death.workerId),
         idle: without(context.idle, death.workerId),
       })
       enqueue.emit(death)
-      enqueue.stopChild(slot)
     }),
+    /** A finished child stays in the snapshot until it is stopped, and the next one must not get its id before. */
+    clearSlot: stopChild(({ event }) => (event as unknown as { actorId: string }).actorId),
     relay: emit(({ event }) => event as PoolFact),
     announceSession: emit(({ event }) => {
       const { sessionId, token, workerId } = event as SessionKey & { workerId: string }
@@ -89,14 +89,14 @@ export const poolMachine = setup({
     startWorker: enqueueActions(({ context, enqueue }) => {
       const made = context.made + 1
       const id = `w${made}`
-      const slot = freeSlot(context)
+      const slots = occupy(context.slots, id)
       enqueue.assign({
         made,
         workers: [...context.workers, id],
-        slots: { ...context.slots, [id]: slot },
+        slots,
         pendingAdds: context.pendingAdds + 1,
       })
-      enqueue.spawnChild('worker', { id: slot, input: { id, policy: context.policy.worker } })
+      enqueue.spawnChild('worker', { id: childOf(slots, id), input: { id, policy: context.policy.worker } })
     }),
     /** Most recently idle first: its caches are warm, and those that idle longest may be stopped. */
     leaseNext: enqueueActions(({ context, enqueue }) => {
@@ -115,7 +115,7 @@ export const poolMachine = setup({
     }),
     stopWorkers: enqueueActions(({ context, enqueue }) => {
       const grace = context.grace ?? undefined
-      for (const slot of Object.values(context.slots)) enqueue.sendTo(slot, { type: 'worker.stop', grace })
+      for (const id of childrenOf(context.slots).values()) enqueue.sendTo(id, { type: 'worker.stop', grace })
       enqueue.assign({ idle: [] })
     }),
     /** It leaves the idle ones in the same step, so that it cannot be leased any more. */
@@ -213,7 +213,7 @@ export const poolMachine = setup({
   context: ({ input }) => ({
     ...input,
     workers: [],
-    slots: {},
+    slots: [],
     idle: [],
     counts: { healthy: 0, leased: 0, resetting: 0, draining: 0, restarting: 0 },
     pendingAdds: 0,
@@ -243,7 +243,7 @@ export const poolMachine = setup({
     'session.closing': { actions: 'relay' },
     'session.lost': { actions: 'relay' },
     'session.ended': { actions: 'relay' },
-    'xstate.done.actor.*': { actions: 'buryWorker' },
+    'xstate.done.actor.*': { actions: ['buryWorker', 'clearSlot'] },
   },
   initial: 'starting',
   states: {
@@ -372,6 +372,8 @@ export const poolMachine = setup({
         'worker.leaseRefused': { actions: { type: 'refuse', params: { code: 'POOL_DRAINING' } } },
         'worker.ready': { actions: ['count', 'relay', 'stopThisWorker'] },
         'worker.restarting': { actions: ['count', 'dropIdle', 'relay', 'stopThisWorker'] },
+        // Nobody comes after it. XState copies all children to stop one.
+        'xstate.done.actor.*': { actions: 'buryWorker' },
       },
     },
     stopped: {

@@ -2,6 +2,7 @@ import { createActor, type ActorRefFrom } from 'xstate'
 import { poolMachine } from '../machines/pool.ts'
 import type { PoolFact, Refusal, SessionKey } from '../machines/events.ts'
 import { validateAcquire, validateClose, validateDrain } from './call-options.ts'
+import { childOf, childrenOf } from '../machines/slots.ts'
 import type { Clock } from './clock.ts'
 import { deferred } from './deferred.ts'
 import { callSafely, PoolEmitter } from './emitter.ts'
@@ -140,8 +141,9 @@ export class ActorPool implements Pool {
 
   workers(): WorkerDetails[] {
     const { children, context } = this.actor.getSnapshot()
+    const ids = childrenOf(context.slots)
     return context.workers.flatMap((id) => {
-      const worker = children[context.slots[id] ?? '']
+      const worker = children[ids.get(id) ?? '']
       return worker ? [toWorkerDetails(worker.getSnapshot().context, this.#slots.get(id), this.#clock)] : []
     })
   }
@@ -292,7 +294,7 @@ export class ActorPool implements Pool {
     const waiting = this.#waiting.get(sessionId)
     const list = waiting?.token === token ? waiting : undefined
     const { children, context } = this.actor.getSnapshot()
-    const session = children[context.slots[workerId] ?? '']?.getSnapshot().children.session
+    const session = children[childOf(context.slots, workerId) ?? '']?.getSnapshot().children.session
     const slot = this.#slots.get(workerId)
     if (session?.getSnapshot().status !== 'active' || !slot) return this.#onStillborn(list)
     const tenant = list?.tenant

@@ -1,4 +1,11 @@
-import { entries, poolMachine, type PoolContext, type PoolPolicy, type WorkerContext } from 'corral/machines'
+import {
+  childrenOf,
+  entries,
+  poolMachine,
+  type PoolContext,
+  type PoolPolicy,
+  type WorkerContext,
+} from 'corral/machines'
 import { initialTransition, transition, type AnyEventObject, type AnyMachineSnapshot } from 'xstate'
 import { poolPolicy } from './_pool.ts'
 import { inertWorker, workerPolicy } from './_worker.ts'
@@ -138,7 +145,7 @@ function stepWorker(system: System, id: string, event: AnyEventObject, mailbox: 
 /** A process is started as soon as it is wanted, and a worker that has ended is done. */
 function settleWorker(system: System, id: string, worker: AnyMachineSnapshot, mailbox: AnyEventObject[]): System {
   const next: System = { ...system, workers: { ...system.workers, [id]: worker } }
-  const slot = slotsOf(system)[id]
+  const slot = slotsOf(system).get(id)
   if (worker.status === 'done')
     mailbox.push({ type: `xstate.done.actor.${slot}`, actorId: slot, output: worker.output })
   const isStarting = worker.matches('alive') && (worker.context as WorkerContext).process === null
@@ -146,12 +153,12 @@ function settleWorker(system: System, id: string, worker: AnyMachineSnapshot, ma
   return isStarting ? stepWorker(next, id, started, mailbox) : next
 }
 
-function slotsOf({ pool }: System): Readonly<Record<string, string>> {
-  return (pool.context as PoolContext).slots
+function slotsOf({ pool }: System): Map<string, string> {
+  return childrenOf((pool.context as PoolContext).slots)
 }
 
 function workerIn(system: System, slot: string): string {
-  return Object.entries(slotsOf(system)).find(([, taken]) => taken === slot)?.[0] ?? ''
+  return [...slotsOf(system)].find(([, taken]) => taken === slot)?.[0] ?? ''
 }
 
 function factsOf(effects: Effect): AnyEventObject[] {

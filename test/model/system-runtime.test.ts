@@ -1,5 +1,5 @@
 import { getAdjacencyMap } from '@xstate/graph'
-import { entries, poolMachine, type PoolPolicy } from 'corral/machines'
+import { childOf, entries, poolMachine, type PoolPolicy } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
 import { createActor, type AnyEventObject, type AnyMachineSnapshot } from 'xstate'
 import { resolveOptions } from '../../src/runtime/options.ts'
@@ -194,7 +194,7 @@ class PoolOnRuntime {
 
   #child(workerId: string) {
     const { children, context } = this.#actor.getSnapshot()
-    return children[context.slots[workerId] ?? '']?.getSnapshot()
+    return children[childOf(context.slots, workerId) ?? '']?.getSnapshot()
   }
 
   #delayOf(to: string, { type }: AnyEventObject): number {
