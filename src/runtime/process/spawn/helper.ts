@@ -68,7 +68,7 @@ function supervise(id: string, child: SupervisedChild): void {
 /** Our parent is gone, whatever ended it. */
 async function abandon(): Promise<void> {
   for (const child of children.values()) child.signal('group', 'SIGKILL')
-  await closeStateDirectory(setup.state)
+  await closeStateDirectory(setup.state).catch((error: unknown) => console.error(error))
   process.exit(0)
 }
 

@@ -1,0 +1,130 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { fixtureMark, fixtureProcesses } from '../../../_processes.ts'
+import { isolated, openPool, readLedgers, stateDirectory, usesIsolation } from './_isolated.ts'
+
+usesIsolation()
+
+const script = fileURLToPath(new URL('../../../fixtures/supervisor.mjs', import.meta.url))
+const SWEEP = { timeout: 15_000 }
+
+/** Starts a supervisor whose workers have children, and daemons that left their group. */
+async function startSupervisor(level: 'group' | 'namespaces' | 'full', directory: string): Promise<ChildProcess> {
+  const options = isolated(level, { name: 'forks-children', env: { DAEMONS: '2' }, stateDirectory: directory })
+  const supervisor = spawn(process.execPath, [script, JSON.stringify({ ...options, sessions: 2 })], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
+  })
+  onTestFinished(() => void supervisor.kill('SIGKILL'))
+  await once(createInterface(supervisor.stdout), 'line')
+  return supervisor
+}
+
+function helperOf(supervisor: ChildProcess): number {
+  const children = readFileSync(`/proc/${supervisor.pid}/task/${supervisor.pid}/children`, 'utf8').trim().split(' ')
+  const helper = children
+    .map(Number)
+    .find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('corral-spawn'))
+  if (helper === undefined) throw new Error(`no helper among ${children.join(', ')}`)
+  return helper
+}
+
+const leftIn = (directory: string) => readdirSync(join(directory, 'w'))
+
+describe.runIf(process.platform === 'linux').each(['group', 'namespaces', 'full'] as const)('at level %s', (level) => {
+  test('a supervisor that is killed leaves no process, cgroup, socket or directory', async () => {
+    const directory = stateDirectory()
+    const supervisor = await startSupervisor(level, directory)
+    const cgroups = readLedgers(directory).flatMap((record) => record.cgroups)
+    expect(fixtureProcesses().length).toBeGreaterThan(8)
+    supervisor.kill('SIGKILL')
+    await vi.waitUntil(() => fixtureProcesses().length === 0, SWEEP)
+    await vi.waitUntil(() => leftIn(directory).length === 0 && readLedgers(directory).length === 0, SWEEP)
+    expect(cgroups.filter(({ path }) => existsSync(path))).toEqual([])
+  })
+
+  test('what a supervisor and its helper leave that are killed together is gone after the next start', async () => {
+    const directory = stateDirectory()
+    const supervisor = await startSupervisor(level, directory)
+    const cgroups = readLedgers(directory).flatMap((record) => record.cgroups)
+    const helper = helperOf(supervisor)
+    process.kill(helper, 'SIGSTOP') // Or it would notice the death of its parent first.
+    supervisor.kill('SIGKILL')
+    await once(supervisor, 'exit')
+    process.kill(helper, 'SIGKILL')
+    const { pool } = await openPool(isolated(level, { stateDirectory: directory }))
+    expect(fixtureProcesses()).toEqual([])
+    expect([leftIn(directory), readLedgers(directory)]).toEqual([[], []])
+    expect(cgroups.filter(({ path }) => existsSync(path))).toEqual([])
+    await pool.close()
+  })
+
+  test('a helper that is killed costs its sessions, and another one takes over', async () => {
+    const directory = stateDirectory()
+    const { pool, events } = await openPool(isolated(level, { stateDirectory: directory }), {
+      size: { min: 1, max: 2 },
+    })
+    using lease = await pool.acquire('red')
+    const before = lease.worker.pid
+    const record = readLedgers(directory).find(({ process: leader }) => leader?.pid === before)
+    const { PPid } = Object.fromEntries(
+      readFileSync(`/proc/${before}/status`, 'utf8')
+        .split('\n')
+        .map((line) => line.split(/:\s+/)),
+    ) as { PPid: string }
+    process.kill(Number(PPid), 'SIGKILL')
+    await vi.waitUntil(() => events.some(({ type }) => type === 'session.lost'), SWEEP)
+    expect(record?.cgroups.filter(({ path }) => existsSync(path))).toEqual([])
+    using next = await pool.acquire('red')
+    expect(next.worker.pid).not.toBe(before)
+  })
+})
+
+describe.runIf(process.platform === 'linux')('a state directory', () => {
+  test('is for one supervisor at a time', async () => {
+    const directory = stateDirectory()
+    const { pool } = await openPool(isolated('group', { stateDirectory: directory }))
+    await expect(openPool(isolated('group', { stateDirectory: directory }))).rejects.toMatchObject({
+      code: 'STATE_DIRECTORY_IN_USE',
+      message: expect.stringContaining(`process ${process.pid}`) as string,
+    })
+    await pool.close()
+    const { pool: next } = await openPool(isolated('group', { stateDirectory: directory }))
+    await next.close()
+  })
+
+  test('that others may write to is refused', async () => {
+    const directory = join(stateDirectory(), 'open')
+    mkdirSync(directory)
+    chmodSync(directory, 0o777)
+    await expect(openPool(isolated('group', { stateDirectory: directory }))).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+      option: 'stateDirectory',
+    })
+  })
+
+  test('whose ledger names an id that is another process by now costs that process nothing', async () => {
+    const directory = stateDirectory()
+    const bystander = spawn('sleep', ['1000'], { detached: true, env: { ...process.env, ...fixtureMark } })
+    onTestFinished(() => void bystander.kill('SIGKILL'))
+    const ledger = join(directory, 'own', 'ledger')
+    mkdirSync(ledger, { recursive: true, mode: 0o700 })
+    const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    const record = { name: 'w1-0', directory: join(directory, 'w', 'w1-0'), cgroups: [], bootId }
+    const recycled = { ...record, process: { pid: bystander.pid, startTime: 1, bootId } }
+    writeFileSync(join(ledger, '0.w1-0.json'), JSON.stringify(recycled))
+    writeFileSync(join(ledger, '0.w2-0.json'), '{ "name": "w2-0", "dire')
+    const { pool } = await openPool(isolated('group', { stateDirectory: directory }))
+    expect(readLedgers(directory)).toEqual([])
+    expect(bystander.exitCode ?? bystander.signalCode).toBeNull()
+    expect(process.kill(bystander.pid!, 0)).toBe(true)
+    await pool.close()
+    bystander.kill('SIGKILL')
+    await once(bystander, 'exit')
+  })
+})
