@@ -271,13 +271,16 @@ export class ActorPool implements Pool {
         this.#workerDrains.finish(fact.workerId)
         break
       case 'pool.draining':
-        this.#refuseUnrequested()
+        // The pool refuses whoever it knows to wait; it does not know those who wait for a closing session.
+        this.#refuseWaiting((list) => !list.requested)
         break
       case 'pool.running':
         this.#running.resolve()
         this.#weighHost()
         return
       case 'pool.stopped':
+        // What a listener asked for while the last worker went is in the mailbox, and nobody reads that any more.
+        this.#refuseWaiting(() => true)
         void this.#finish(fact)
         return
     }
@@ -341,10 +344,9 @@ export class ActorPool implements Pool {
     this.#closing++
   }
 
-  /** The pool refuses whoever it knows to wait; it does not know those who wait for a closing session. */
-  #refuseUnrequested(): void {
+  #refuseWaiting(isMeant: (list: WaitList) => boolean): void {
     for (const list of this.#waiting.values()) {
-      if (list.requested) continue
+      if (!isMeant(list)) continue
       this.#unlist(list)
       list.refuse(() => new PoolClosedError('POOL_DRAINING'))
     }

@@ -266,3 +266,19 @@ describe('drain', () => {
     expect(pool.stats().state).toBe('running')
   })
 })
+
+test('a session that a listener asks for after it has closed a pool without workers is refused', async () => {
+  const { acquire, pool } = await openPool({ size: { min: 0, max: 1 } })
+  const lease = await acquire('a')
+  const asked: Promise<unknown>[] = []
+  const off = pool.on('worker.dead', () => {
+    off()
+    void pool.close()
+    asked.push(acquire('b'))
+  })
+  lease.release()
+  await pool.end('a')
+  await settled()
+  expect(asked).toHaveLength(1)
+  expect(await rejection(asked[0]!)).toMatchObject({ code: 'POOL_DRAINING' })
+})
