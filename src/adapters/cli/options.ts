@@ -1,17 +1,6 @@
-import {
-  type Given,
-  UsageError,
-  count,
-  duration,
-  durationOrNever,
-  invalid,
-  oneOf,
-  path,
-  port,
-  readFlags,
-  readSecret,
-} from './given.ts'
+import { type Given, UsageError, count, duration, invalid, oneOf, path, port, readFlags, readSecret } from './given.ts'
 import { type IdentityOptions, identity } from './identity.ts'
+import { type PoolFlags, poolFlags } from './pool-flags.ts'
 
 /** What `corral run` was asked to do. */
 export interface RunOptions {
@@ -24,18 +13,11 @@ export interface RunOptions {
   readonly headersTimeout: number
   readonly pingInterval: number
   readonly requestsPerSession: number
-  readonly min: number
-  readonly max: number
-  readonly warm: number
-  readonly idleTtl: number | false
-  readonly maxAge: number | false
-  readonly reuse: false | 'dirty' | { readonly reset: string }
+  readonly pool: PoolFlags
   /** Path to ask over HTTP, or `undefined` for a TCP connect. */
   readonly healthPath: string | undefined
   readonly startTimeout: number
   readonly env: Readonly<Record<string, string>>
-  readonly queueLimit: number
-  readonly acquireTimeout: number
   readonly grace: number
   readonly drainDelay: number
   readonly admin: AdminOptions | undefined
@@ -72,17 +54,10 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
     headersTimeout: duration('headers-timeout', given.one('headers-timeout')),
     pingInterval: duration('ping-interval', given.one('ping-interval')),
     requestsPerSession: count('requests-per-session', given.one('requests-per-session')),
-    min: count('min', given.one('min')),
-    max: count('max', given.one('max')),
-    warm: count('warm', given.one('warm')),
-    idleTtl: durationOrNever('ttl', given.one('ttl')),
-    maxAge: durationOrNever('max-age', given.one('max-age')),
-    reuse: reuse(given),
+    pool: poolFlags(given),
     healthPath: healthPath(given),
     startTimeout: duration('start-timeout', given.one('start-timeout')),
     env: Object.fromEntries(given.all('env').map((text) => variable(text, env))),
-    queueLimit: count('queue-limit', given.one('queue-limit')),
-    acquireTimeout: duration('acquire-timeout', given.one('acquire-timeout')),
     grace: duration('grace', given.one('grace')),
     drainDelay: duration('drain-delay', given.one('drain-delay')),
     admin: admin(given, env),
@@ -94,17 +69,6 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
     command,
     args,
   }
-}
-
-function reuse(given: Given): RunOptions['reuse'] {
-  const mode = oneOf('reuse', given.one('reuse'), ['off', 'reset', 'dirty'])
-  if (given.has('reset-path') !== (mode === 'reset')) {
-    throw new UsageError(
-      mode === 'reset' ? '--reuse reset needs --reset-path' : '--reset-path has no effect without --reuse reset',
-    )
-  }
-  if (mode === 'reset') return { reset: path('reset-path', given.one('reset-path')) }
-  return mode === 'dirty' && mode
 }
 
 function tls(given: Given): RunOptions['tls'] {

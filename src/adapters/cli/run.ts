@@ -147,9 +147,7 @@ function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, 
   })
   return createPool({
     worker,
-    size: { min: options.min, max: options.max, warm: options.warm },
-    session: { idleTtl: options.idleTtl, maxAge: options.maxAge, grace: options.grace, reuse: options.reuse },
-    queue: { limit: options.queueLimit, timeout: options.acquireTimeout },
+    ...options.pool,
     onEvent,
     signal,
   })

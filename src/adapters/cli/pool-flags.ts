@@ -1,0 +1,59 @@
+import type { PoolOptions } from '../../index.ts'
+import { type Given, UsageError, count, duration, durationOrNever, invalid, oneOf, path } from './given.ts'
+
+/** The pool's options that the command line sets; what it has no word for keeps its default. */
+export type PoolFlags = Required<Pick<PoolOptions, 'size' | 'session' | 'queue' | 'tenant' | 'pressure'>>
+
+export function poolFlags(given: Given): PoolFlags {
+  return {
+    size: {
+      min: count('min', given.one('min')),
+      max: count('max', given.one('max')),
+      warm: count('warm', given.one('warm')),
+    },
+    session: {
+      idleTtl: durationOrNever('ttl', given.one('ttl')),
+      idle: oneOf<'connections' | 'bytes'>('idle', given.one('idle'), ['connections', 'bytes']),
+      maxAge: durationOrNever('max-age', given.one('max-age')),
+      maxLifetime: durationOrNever('max-lifetime', given.one('max-lifetime')),
+      grace: duration('grace', given.one('grace')),
+      reuse: reuse(given),
+    },
+    queue: {
+      limit: count('queue-limit', given.one('queue-limit')),
+      timeout: duration('acquire-timeout', given.one('acquire-timeout')),
+    },
+    tenant: {
+      sessions: given.has('tenant-sessions') ? limit('tenant-sessions', given.one('tenant-sessions')) : undefined,
+      waiting: limit('tenant-waiting', given.one('tenant-waiting')),
+    },
+    pressure: {
+      memory: mark('memory-mark', given.one('memory-mark')),
+      cpu: mark('cpu-mark', given.one('cpu-mark')),
+      action: oneOf<'wait' | 'refuse'>('pressure', given.one('pressure'), ['wait', 'refuse']),
+    },
+  }
+}
+
+function reuse(given: Given): NonNullable<PoolOptions['session']>['reuse'] {
+  const mode = oneOf('reuse', given.one('reuse'), ['off', 'reset', 'dirty'])
+  if (given.has('reset-path') !== (mode === 'reset')) {
+    throw new UsageError(
+      mode === 'reset' ? '--reuse reset needs --reset-path' : '--reset-path has no effect without --reuse reset',
+    )
+  }
+  if (mode === 'reset') return { reset: path('reset-path', given.one('reset-path')) }
+  return mode === 'dirty' && mode
+}
+
+function limit(name: 'tenant-sessions' | 'tenant-waiting', text: string): number | false {
+  return text === 'none' ? false : count(name, text)
+}
+
+/** A share, written in percent. */
+function mark(name: 'memory-mark' | 'cpu-mark', text: string): number | false {
+  if (text === 'none') return false
+  const percent = /^(\d{1,3})%?$/.exec(text)?.[1]
+  if (percent === undefined) throw invalid(name, text, 'a percentage such as 90%, or none')
+  return Number(percent) / 100
+}
