@@ -22,9 +22,10 @@ export type { SessionEndReason, WorkerAddress } from './machines/events.ts'
 export type { Failure, FailureCode } from './machines/failure.ts'
 
 // Workers
-export { processWorker } from './runtime/process/index.ts'
+export { diagnose, processWorker } from './runtime/process/index.ts'
 export type {
   BindOptions,
+  Diagnosis,
   HealthCheckTarget,
   IsolationLevel,
   IsolationOptions,

@@ -15,9 +15,16 @@ const runCommand = defineCommand({
   args: argsOf(flags),
 })
 
+const doctorArgs: ArgsDef = { json: { type: 'boolean', description: 'Print the results as JSON' } }
+
+const doctorCommand = defineCommand({
+  meta: { name: 'doctor', description: 'Try out every level of isolation and every limit on this machine' },
+  args: doctorArgs,
+})
+
 const mainCommand = defineCommand({
   meta: { name: 'corral', version: versionOf(), description: 'Stateful processes behind a gateway: one per session' },
-  subCommands: { run: runCommand },
+  subCommands: { run: runCommand, doctor: doctorCommand },
 })
 
 const EXAMPLES = `EXAMPLES
@@ -33,7 +40,7 @@ export async function cli(argv: readonly string[]): Promise<number> {
   const own = end === -1 ? argv : argv.slice(0, end)
   const [name, ...rest] = argv
   if (own.includes('--help') || own.includes('-h')) {
-    await print(name === 'run' ? `${await usageOf(runCommand, mainCommand)}\n${EXAMPLES}` : await usageOf(mainCommand))
+    await print(await helpFor(name))
     return 0
   }
   if (own.includes('--version')) {
@@ -41,6 +48,10 @@ export async function cli(argv: readonly string[]): Promise<number> {
     return 0
   }
   try {
+    if (name === 'doctor') {
+      const { doctor } = await import('./doctor.ts')
+      return await doctor(rest)
+    }
     if (name !== 'run') {
       throw new UsageError(name === undefined ? 'A command is missing' : `Unknown command ${JSON.stringify(name)}`)
     }
@@ -50,9 +61,14 @@ export async function cli(argv: readonly string[]): Promise<number> {
     return await run(options)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    printFailure(`${error.message}\nSee corral ${name === 'run' ? 'run ' : ''}--help`)
+    printFailure(`${error.message}\nSee corral ${name === 'run' || name === 'doctor' ? `${name} ` : ''}--help`)
     return 2
   }
+}
+
+async function helpFor(name: string | undefined): Promise<string> {
+  if (name === 'run') return `${await usageOf(runCommand, mainCommand)}\n${EXAMPLES}`
+  return name === 'doctor' ? usageOf(doctorCommand, mainCommand) : usageOf(mainCommand)
 }
 
 function argsOf(table: readonly Flag[]): ArgsDef {

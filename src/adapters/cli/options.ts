@@ -1,5 +1,6 @@
 import { type Given, UsageError, count, duration, invalid, oneOf, path, port, readFlags, readSecret } from './given.ts'
 import { type IdentityOptions, identity } from './identity.ts'
+import { type IsolationFlags, isolation } from './isolation.ts'
 import { type PoolFlags, poolFlags } from './pool-flags.ts'
 
 /** What `corral run` was asked to do. */
@@ -18,6 +19,7 @@ export interface RunOptions {
   readonly healthPath: string | undefined
   readonly startTimeout: number
   readonly env: Readonly<Record<string, string>>
+  readonly isolation: IsolationFlags
   readonly grace: number
   readonly drainDelay: number
   readonly admin: AdminOptions | undefined
@@ -58,6 +60,7 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
     healthPath: healthPath(given),
     startTimeout: duration('start-timeout', given.one('start-timeout')),
     env: Object.fromEntries(given.all('env').map((text) => variable(text, env))),
+    isolation: isolation(given),
     grace: duration('grace', given.one('grace')),
     drainDelay: duration('drain-delay', given.one('drain-delay')),
     admin: admin(given, env),

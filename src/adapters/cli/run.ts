@@ -139,6 +139,7 @@ function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, 
     command: options.command,
     args: options.args,
     env: options.env,
+    ...options.isolation,
     health: { path: options.healthPath, startTimeout: options.startTimeout },
     stop: { grace: options.grace },
     onOutput: options.verbose

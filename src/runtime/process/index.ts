@@ -6,6 +6,8 @@ import { processWorkerOptions } from './options.ts'
 import type { ProcessSettings, ProcessWorkerOptions } from './options.ts'
 import { parseTemplate, type Template } from './template.ts'
 
+export { diagnose } from './isolation/diagnosis.ts'
+export type { Diagnosis } from './isolation/diagnosis.ts'
 export type { BindOptions, IsolationLevel, IsolationOptions, ResourceLimits } from './isolation/options.ts'
 export type { HealthCheckTarget, OutputSource, ProcessHealthOptions, ProcessStopOptions } from './options.ts'
 export type { ProcessWorkerOptions }

@@ -42,6 +42,12 @@ describe('corral run', () => {
       healthPath: '/health',
       startTimeout: 30_000,
       env: {},
+      isolation: {
+        isolation: { level: 'group', network: 'host', binds: [] },
+        limits: {},
+        onUnavailable: 'fail',
+        stateDirectory: undefined,
+      },
       grace: 5000,
       drainDelay: 0,
       admin: undefined,
@@ -62,6 +68,7 @@ describe('corral run', () => {
       '--headers-timeout 5s --ping-interval 30s --requests-per-session 9 ' +
       '--host 0.0.0.0 --port 0 --session cookie:sid --session query:s --session path --session path:/t --min 2 --max 4 --warm 1 ' +
       '--ttl never --max-age 1h --reuse reset --reset-path /reset --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
+      '--isolation full --network none --bind /opt --bind /data:rw --memory 1.5GiB --cpu 0.5 --pids 9 --files 99 --disk 4KiB --state-dir /s --degrade ' +
       '--queue-limit 0 --acquire-timeout 0 --grace 10s --drain-delay 3s --admin 9000 --admin-host a.test --admin-host b.test --metrics --otel --access-log --access-log-query --json --verbose -- a b'
     expect(parse(line)).toEqual({
       host: '0.0.0.0',
@@ -100,6 +107,19 @@ describe('corral run', () => {
       healthPath: '/up',
       startTimeout: 60_000,
       env: { A: '1', B: 'x=y' },
+      isolation: {
+        isolation: {
+          level: 'full',
+          network: 'none',
+          binds: [
+            { source: '/opt', access: 'read-only' },
+            { source: '/data', access: 'read-write' },
+          ],
+        },
+        limits: { memory: 1.5 * 1024 ** 3, cpu: 0.5, pids: 9, files: 99, disk: 4096 },
+        onUnavailable: 'degrade',
+        stateDirectory: '/s',
+      },
       grace: 10_000,
       drainDelay: 3000,
       admin: { host: '127.0.0.1', port: 9000, token: undefined, hosts: ['a.test', 'b.test'] },

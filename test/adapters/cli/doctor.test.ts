@@ -1,0 +1,89 @@
+import { execFile } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { promisify } from 'node:util'
+import { describe, expect, test } from 'vitest'
+import { toTable } from '../../../src/adapters/cli/doctor.ts'
+import { parseSize } from '../../../src/adapters/cli/size.ts'
+import { root, usesBuild } from '../../_build.ts'
+
+usesBuild()
+
+const main = `${root}dist/adapters/cli/main.js`
+const run = promisify(execFile)
+
+interface Result {
+  probe: string
+  status: string
+  detail: string
+  fix?: string
+}
+
+async function doctor(env: NodeJS.ProcessEnv): Promise<{ code: number; results: Result[] }> {
+  const outcome = await run(process.execPath, [main, 'doctor', '--json'], { env }).then(
+    ({ stdout }) => ({ code: 0, stdout }),
+    (error: { code: number; stdout: string }) => error,
+  )
+  return { code: outcome.code, results: JSON.parse(outcome.stdout) as Result[] }
+}
+
+describe.runIf(process.platform === 'linux')('corral doctor', () => {
+  test('tries out every level and limit, and leaves nothing of it', async () => {
+    const before = new Set(readdirSync(tmpdir()))
+    const { code, results } = await doctor(process.env)
+    expect(results.map(({ probe }) => probe)).toEqual([
+      'level none',
+      'level group',
+      'parent-death signal',
+      'cgroup',
+      'level namespaces',
+      'level full',
+      'level full without network',
+      'limit memory',
+      'limit cpu',
+      'limit pids',
+      'limit files',
+    ])
+    const missing = results.filter(({ status }) => status !== 'available')
+    expect(code).toBe(missing.length > 0 ? 1 : 0)
+    expect(missing.filter(({ fix }) => fix === undefined)).toEqual([])
+    expect(readdirSync(tmpdir()).filter((name) => name.startsWith('corral-probe-') && !before.has(name))).toEqual([])
+  })
+
+  test('names what is missing and how to get it', async () => {
+    const { code, results } = await doctor({ ...process.env, PATH: '/nowhere' })
+    expect(code).toBe(1)
+    expect(results.find(({ probe }) => probe === 'level full')).toEqual({
+      probe: 'level full',
+      status: 'unavailable',
+      detail: 'bwrap is not in PATH',
+      fix: 'install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap)',
+    })
+  })
+
+  test('refuses what it does not know', async () => {
+    await expect(run(process.execPath, [main, 'doctor', '--jsno'])).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('Unexpected "--jsno"') as string,
+    })
+  })
+})
+
+test('the table has a line for each, and the remedy below', () => {
+  const table = toTable([
+    { probe: 'level none', status: 'available', detail: 'needs nothing' },
+    { probe: 'cgroup', status: 'unavailable', detail: 'no', fix: 'mount it' },
+  ])
+  expect(table).toBe('level none  yes  needs nothing\ncgroup      no   no\n                 to mend it: mount it\n')
+})
+
+test.each([
+  ['4096', 4096],
+  ['512MiB', 512 * 1024 ** 2],
+  ['1.5GiB', 1.5 * 1024 ** 3],
+  ['1.5', undefined],
+  ['10MB', undefined],
+  ['-1', undefined],
+])('the size %s is %s', (text, bytes) => {
+  expect(parseSize(text)).toBe(bytes)
+})
