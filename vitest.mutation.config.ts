@@ -1,7 +1,33 @@
-import { relative } from 'node:path'
+import { basename, relative } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import base from './vitest.config.ts'
+
+const poolTests =
+  '{machines/pool,model/pool,runtime/{acquire,breaker,drain,drain-worker,pressure,sizing,start,tenants}}'
+
+/** Tests on fake workers and virtual time, by the name of the file that they bear on most. */
+const testsOf: Readonly<Record<string, string>> = {
+  failure: 'machines/failure',
+  pool: poolTests,
+  'pool-context': poolTests,
+  session: '{machines/session,machines/session-closing,model/session}',
+  sizing: '{machines,property}/sizing',
+  slots: '{machines/{slots,pool},model/pool,runtime/{crash,drain-worker}}',
+  'sorted-list': '{machines,property}/wait-queue',
+  'wait-queue': '{machines,property}/wait-queue',
+  worker: '{machines/{worker,worker-limits},model/worker,runtime/{crash,liveness,reuse,reset-path,start}}',
+  listing: 'runtime/listing',
+  pressure: 'runtime/pressure',
+  'session-record': 'runtime/{acquire,crash,end,idle,lease,limits-in-use,listing}',
+  sweeper: 'runtime/{end,idle,idle-again,lease,limits-in-use}',
+  'tenant-ledger': 'runtime/tenants',
+  'wait-list': 'runtime/{acquire,end,tenants}',
+  'worker-drains': 'runtime/{broken,drain,drain-worker}',
+}
+
+/** The one file that is mutated; see stryker.config.js. */
+const mutated = basename(process.env['CORRAL_MUTATED'] ?? '', '.ts')
 
 /**
  * The first test that fails ends the run, and what killed the mutant before likely kills the next, which is of the same
@@ -17,13 +43,17 @@ class LikelyKillersFirst extends BaseSequencer {
   }
 }
 
-/** The tests that Stryker runs for every mutant: those on fake workers and virtual time. See docs/testing.md. */
+/**
+ * The tests that Stryker runs for every mutant: of one file those that bear on it, else all on fake workers and virtual
+ * time. Fewer tests can only score lower. See docs/testing.md.
+ */
 export default defineConfig({
   ...base,
   test: {
     ...base.test,
-    include: ['test/{machines,model,runtime}/*.test.ts', 'test/property/{sizing,wait-queue}.test.ts'],
+    include: [`test/${testsOf[mutated] ?? '{{machines,model,runtime}/*,property/{sizing,wait-queue}}'}.test.ts`],
     exclude: ['test/model/system-runtime.test.ts', 'test/runtime/{http-client,options,validate}.test.ts'],
+    setupFiles: ['test/support/no-shrinking.ts'],
     testTimeout: 10_000,
     // One thread and one load of the modules for each mutant, not for each file.
     isolate: false,
