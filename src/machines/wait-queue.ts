@@ -72,8 +72,9 @@ export function dequeue(
 /** The queue without that session; the same queue when it is not in it. */
 export function remove(queue: WaitQueue, session: Pick<WaitingSession, 'token' | 'tenant'>): WaitQueue {
   const line = find(queue.lines, byTenant, tenantOf(session))
-  if (!line || !find(line.sessions, byToken, session)) return queue
-  return withLine(queue, line, { ...line, sessions: without(line.sessions, byToken, session) })
+  if (!line) return queue
+  const sessions = without(line.sessions, byToken, session)
+  return sessions === line.sessions ? queue : withLine(queue, line, { ...line, sessions })
 }
 
 /** Every session in the queue, in order of arrival. */
