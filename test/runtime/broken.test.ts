@@ -10,6 +10,7 @@ test('a pool whose actors broke kills its processes, lets go of everybody, and s
   const pool = await createPool({ worker: backend, clock, size: { min: 1, max: 2 } })
   const lease = await pool.acquire('a')
   const { signal } = lease
+  const drained = pool.drainWorker(lease.worker.id)
   let waiting: Promise<unknown> | undefined
   const errors = await uncaught(() => {
     // A report of a worker that does not exist, which the pool leases next.
@@ -31,6 +32,7 @@ test('a pool whose actors broke kills its processes, lets go of everybody, and s
     worker.exit({ signal: 'SIGKILL' })
   }
   expect(await isSettled(closed)).toBe(true)
+  expect(await isSettled(drained)).toBe(true)
   const { calls } = backend
   await clock.advance(60_000)
   expect(backend.calls, 'starts after the end').toBe(calls)

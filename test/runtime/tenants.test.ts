@@ -107,7 +107,7 @@ describe('the limit on sessions of one tenant', () => {
   })
 })
 
-test('the limit on waiting sessions of one tenant refuses more, and makes room when one leaves', async () => {
+test('the limit on waiting sessions of one tenant refuses more, and makes room for one when one leaves', async () => {
   const { acquire, pool } = await openPool({ size: { min: 1, max: 1 }, tenant: { sessions: false, waiting: 2 } })
   await acquire('x')
   const leaving = new AbortController()
@@ -118,7 +118,7 @@ test('the limit on waiting sessions of one tenant refuses more, and makes room w
   expect(error.message).toContain('it waits for 2 sessions already (tenant.waiting)')
   leaving.abort()
   void acquire('a3', { tenant: 'a' })
-  await settled()
+  expect(await rejection(acquire('a4', { tenant: 'a' }))).toMatchObject({ code: 'TENANT_LIMIT' })
   expect(pool.stats()).toMatchObject({ queue: { sessions: 2 }, tenants: 1 })
 })
 
