@@ -83,6 +83,8 @@ function makeCopy() {
     cpSync(join(root, path), join(copy, path))
   }
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
+  // Workers are started by a built file; tests that need more of the build bring it up to date themselves.
+  cpSync(join(root, 'dist'), join(copy, 'dist'), { recursive: true })
   return copy
 }
 

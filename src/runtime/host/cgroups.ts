@@ -1,66 +1,14 @@
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
+import { parseCgroups, type Cgroups, type Hierarchy } from '../cgroups.ts'
 import { readText } from './_read.ts'
 
-/** The cgroups of one hierarchy that hold this process. */
-export interface Hierarchy {
-  readonly mount: string
-  /** Their paths below the mount, from the process's own up to the topmost that can be seen: each has limits of its own. */
-  readonly levels: readonly string[]
-}
-
-export interface Cgroups {
-  /** The hierarchy of v2, which a machine with v1 may have without any controller. */
-  readonly unified: Hierarchy | undefined
-  /** Those of v1, by controller. */
-  readonly v1: ReadonlyMap<string, Hierarchy>
-}
-
-/** Finds where this process is, below `root`. Nothing where there are no cgroups. */
+/** Finds where this process is, below `root`. */
 export async function findCgroups(root: string): Promise<Cgroups> {
   const [mountinfo, own] = await Promise.all([
     readText(join(root, 'proc/self/mountinfo')),
     readText(join(root, 'proc/self/cgroup')),
   ])
-  const paths = pathsByController(own)
-  let unified: Hierarchy | undefined
-  const v1 = new Map<string, Hierarchy>()
-  for (const { type, options, mount, shows } of mountsIn(mountinfo)) {
-    if (type === 'cgroup2') unified ??= hierarchy(join(root, mount), shows, paths.get(''))
-    if (type !== 'cgroup') continue
-    for (const controller of options) {
-      const path = paths.get(controller)
-      if (path !== undefined && !v1.has(controller)) v1.set(controller, hierarchy(join(root, mount), shows, path))
-    }
-  }
-  return { unified, v1 }
-}
-
-/** Lines of /proc/self/cgroup: `id:controllers:path`, where v2 has no controllers (cgroups(7)). */
-function pathsByController(text: string): Map<string, string> {
-  const paths = new Map<string, string>()
-  for (const line of text.split('\n')) {
-    const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
-    for (const controller of controllers?.split(',') ?? []) paths.set(controller, path ?? '/')
-  }
-  return paths
-}
-
-/** Lines of mountinfo: `id parent device root mountpoint options… - type source options` (proc_pid_mountinfo(5)). */
-function mountsIn(text: string): { type: string; options: string[]; mount: string; shows: string }[] {
-  return text.split('\n').flatMap((line) => {
-    const [before = '', after] = line.split(' - ')
-    const [, , , shows = '/', mount = ''] = before.split(' ')
-    const [type = '', , options = ''] = after?.split(' ') ?? []
-    return after === undefined ? [] : [{ type, options: options.split(','), mount, shows }]
-  })
-}
-
-/** @param shows the part of the hierarchy that is mounted: in a container often just the one that holds the process. */
-function hierarchy(mount: string, shows: string, path = '/'): Hierarchy {
-  const below = relative(shows, path)
-  const names = below === '' || below.startsWith('..') ? [] : below.split('/')
-  return {
-    mount,
-    levels: Array.from({ length: names.length + 1 }, (_, up) => names.slice(0, names.length - up).join('/')),
-  }
+  const { unified, v1 } = parseCgroups(mountinfo, own)
+  const below = (hierarchy: Hierarchy): Hierarchy => ({ ...hierarchy, mount: join(root, hierarchy.mount) })
+  return { unified: unified && below(unified), v1: new Map([...v1].map(([name, it]) => [name, below(it)])) }
 }

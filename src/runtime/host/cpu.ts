@@ -1,7 +1,7 @@
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { numberAt, readNumber, readText } from './_read.ts'
-import type { Cgroups } from './cgroups.ts'
+import type { Cgroups } from '../cgroups.ts'
 
 /** A reading of how long CPUs have been busy, of the machine or of one cgroup. */
 export interface CpuReading {

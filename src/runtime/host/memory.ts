@@ -1,7 +1,7 @@
 import { freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { numberAt, readNumber, readText } from './_read.ts'
-import type { Cgroups } from './cgroups.ts'
+import type { Cgroups } from '../cgroups.ts'
 
 /** Memory in bytes. */
 export interface MemoryUsage {

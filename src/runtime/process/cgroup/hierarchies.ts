@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
+import { parseCgroups } from '../../cgroups.ts'
 
 export type Controller = 'memory' | 'cpu' | 'pids'
 
@@ -21,44 +22,11 @@ export async function findHierarchies(): Promise<Hierarchies> {
   return { unified, v1, unifiedControllers: new Set(controllers.split(/\s+/).filter(Boolean)) }
 }
 
-/**
- * Takes the file-system type from the mount, not from the path: a plain directory under /sys/fs/cgroup takes limits without
- * a complaint and enforces none.
- */
+/** Only what the mounts show of this process's own. */
 export function parseHierarchies(mountinfo: string, cgroup: string): Pick<Hierarchies, 'unified' | 'v1'> {
-  const own = new Map<string, string>()
-  for (const line of cgroup.split('\n')) {
-    const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
-    if (controllers === undefined || path === undefined) continue
-    for (const controller of controllers.split(',')) own.set(controller, path)
-  }
-  let unified: string | undefined
-  const v1 = new Map<string, string>()
-  for (const line of mountinfo.split('\n')) {
-    // id parent device root mountpoint options… - type source superoptions
-    const [before = '', after = ''] = line.split(' - ')
-    const [, , , root = '', mountPoint = ''] = before.split(' ').map(unescape)
-    const [type, , options = ''] = after.split(' ')
-    if (type === 'cgroup2') unified ??= inMount(mountPoint, root, own.get(''))
-    if (type !== 'cgroup') continue
-    for (const controller of options.split(',')) {
-      const directory = inMount(mountPoint, root, own.get(controller))
-      if (directory !== undefined && !v1.has(controller)) v1.set(controller, directory)
-    }
-  }
-  return { unified, v1 }
-}
-
-/** A mount may show only a part of its hierarchy: a container sees nothing above its own. */
-function inMount(mountPoint: string, root: string, path: string | undefined): string | undefined {
-  if (path === undefined) return undefined
-  const below = relative(root, path)
-  return below.startsWith('..') ? undefined : join(mountPoint, below)
-}
-
-/** mountinfo writes blanks and the like in octal. */
-function unescape(field: string): string {
-  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+  const { unified, v1 } = parseCgroups(mountinfo, cgroup)
+  const shown = [...v1].flatMap(([name, { own }]): [string, string][] => (own === undefined ? [] : [[name, own]]))
+  return { unified: unified?.own, v1: new Map(shown) }
 }
 
 function read(path: string): Promise<string> {

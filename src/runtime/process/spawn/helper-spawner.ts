@@ -13,7 +13,9 @@ import type { HelperCommand, HelperFact, HelperSetup, SystemError } from './prot
 import type { ProcessEnd, SpawnedProcess, Spawner, SpawnRequest } from './spawned-process.ts'
 
 /** The built file: this process may run from sources, which the helper cannot. */
-const HELPER = createRequire(import.meta.url).resolve('#spawn-helper')
+function helperFile(): string {
+  return createRequire(import.meta.url).resolve('#spawn-helper')
+}
 
 /**
  * Starts processes through a small helper process, which stays while this is open and is started anew when it dies: its
@@ -97,7 +99,7 @@ class Helper {
   readonly #processes = new Map<string, RemoteProcess>()
 
   constructor(setup: HelperSetup) {
-    this.#child = spawn(process.execPath, [HELPER, JSON.stringify(setup)], {
+    this.#child = spawn(process.execPath, [helperFile(), JSON.stringify(setup)], {
       detached: true, // The terminal's Ctrl-C is for its parent to deal with.
       env: createEnvironment({}),
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
