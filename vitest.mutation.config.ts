@@ -4,7 +4,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import base from './vitest.config.ts'
 
 const poolTests =
-  '{machines/pool,model/pool,runtime/{acquire,breaker,drain,drain-worker,pressure,sizing,start,tenants}}'
+  '{machines/{pool,pool-limits},model/pool,runtime/{acquire,breaker,drain,drain-worker,pressure,sizing,start,tenants}}'
 
 /** Tests on fake workers and virtual time, by the name of the file that they bear on most. */
 const testsOf: Readonly<Record<string, string>> = {
@@ -30,16 +30,16 @@ const testsOf: Readonly<Record<string, string>> = {
 const mutated = basename(process.env['CORRAL_MUTATED'] ?? '', '.ts')
 
 /**
- * The first test that fails ends the run, and what killed the mutant before likely kills the next, which is of the same
- * file: what failed when it ran last comes first, then what is quick.
+ * The first test that fails ends the run, and what killed a mutant before likely kills the next, which is of the same file.
+ * So what failed when it ran last comes first; and, as the folders happen to be named, what loads less before what loads
+ * more.
  */
 class LikelyKillersFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const rank = ({ moduleId, project }: TestSpecification) => {
-      const last = this.ctx.cache.getFileTestResults(`${project.name}:${relative(this.ctx.config.root, moduleId)}`)
-      return last?.failed ? -1 : (last?.duration ?? 0)
-    }
-    return files.toSorted((a, b) => rank(a) - rank(b))
+    const nameOf = ({ moduleId }: TestSpecification) => relative(this.ctx.config.root, moduleId)
+    const hasFailed = (file: TestSpecification) =>
+      this.ctx.cache.getFileTestResults(`${file.project.name}:${nameOf(file)}`)?.failed === true
+    return files.toSorted((a, b) => Number(hasFailed(b)) - Number(hasFailed(a)) || nameOf(a).localeCompare(nameOf(b)))
   }
 }
 
