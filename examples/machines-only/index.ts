@@ -31,6 +31,7 @@ const policy: PoolPolicy = {
     stopGrace: 1_000,
     reuse: 'never',
     resetTimeout: 1_000,
+    recycleSessions: 0,
     sessionGrace: 0,
     restartLimit: 3,
     restartMinDelay: 10,

@@ -37,6 +37,8 @@ export interface WorkerPolicy {
   /** What follows a session: stop the worker, reset it for the next session, or lease it again as it is. */
   readonly reuse: 'never' | 'reset' | 'dirty'
   readonly resetTimeout: number
+  /** Sessions after which a process that would be leased again is replaced; `0`: however many. */
+  readonly recycleSessions: number
   /** What open connections get when their session is ended. */
   readonly sessionGrace: number
   /** Restarts in a row, without a session served to its end in between, before the worker is given up. */
@@ -203,8 +205,8 @@ export const workerMachine = setup({
     canRestart: ({ context }) =>
       context.restarts < context.policy.restartLimit && !context.failure?.code.startsWith('WORKER_START'),
     isRetiring: stateIn({ alive: { serving: { leased: 'retiring' } } }),
-    wantsReset: ({ context }) => context.policy.reuse === 'reset',
-    isReusable: ({ context }) => context.policy.reuse === 'dirty',
+    wantsReset: ({ context }) => context.policy.reuse === 'reset' && !isWorn(context),
+    isReusable: ({ context }) => context.policy.reuse === 'dirty' && !isWorn(context),
   },
   delays: {
     startTimeout: ({ context }) => context.policy.startTimeout,
@@ -405,6 +407,11 @@ export const workerMachine = setup({
     },
   },
 })
+
+/** Whether the present process has served as many sessions as one may. */
+function isWorn({ policy: { recycleSessions }, sessions }: WorkerContext): boolean {
+  return recycleSessions > 0 && sessions >= recycleSessions
+}
 
 /**
  * Exponential backoff with equal jitter: half of the delay is fixed, half varies. The variation comes from `seed` and not

@@ -93,6 +93,13 @@ export interface SessionOptions {
    * @default false
    */
   readonly reuse?: false | 'dirty' | ResetHook | undefined
+  /**
+   * Sessions that one process may serve, with `reuse`, before it is replaced by a fresh one: what leaks with each of them
+   * goes with it. `false`: however many.
+   *
+   * @default false
+   */
+  readonly reuseLimit?: number | false | undefined
 }
 
 export interface ResetHook {
@@ -257,6 +264,7 @@ const schema = z.strictObject({
       idle: z.enum(['connections', 'bytes']).default('connections'),
       grace: duration.default(5_000),
       reuse: z.union([z.literal(false), z.literal('dirty'), resetHook]).default(false),
+      reuseLimit: z.union([positive, z.literal(false)]).default(false),
     })
     .refine(({ idle, idleTtl }) => idle !== 'bytes' || idleTtl !== 0, {
       path: ['idleTtl'],
@@ -316,6 +324,7 @@ export function resolveOptions(options: PoolOptions): PoolSettings {
         stopGrace: worker.stopGrace,
         reuse: hook ? 'reset' : session.reuse === 'dirty' ? 'dirty' : 'never',
         resetTimeout: hook?.timeout ?? 0,
+        recycleSessions: session.reuseLimit === false ? 0 : session.reuseLimit,
         sessionGrace: session.grace,
         restartLimit: restart.limit,
         restartMinDelay: restart.minDelay,

@@ -13,6 +13,7 @@ const policy: PoolPolicy = {
     stopGrace: 1,
     reuse: 'never',
     resetTimeout: 1,
+    recycleSessions: 0,
     sessionGrace: 1,
     restartLimit: 0,
     restartMinDelay: 1,

@@ -12,6 +12,7 @@ const policy: WorkerPolicy = {
   stopGrace: 100,
   reuse: 'never',
   resetTimeout: 100,
+  recycleSessions: 0,
   sessionGrace: 0,
   restartLimit: 0,
   restartMinDelay: 1,

@@ -8,6 +8,7 @@ export const workerPolicy: WorkerPolicy = {
   stopGrace: 500,
   reuse: 'never',
   resetTimeout: 200,
+  recycleSessions: 0,
   sessionGrace: 300,
   restartLimit: 1,
   restartMinDelay: 10,

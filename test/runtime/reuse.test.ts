@@ -34,6 +34,29 @@ describe('without reuse', () => {
   })
 })
 
+describe('with a reuseLimit', () => {
+  test('a process is replaced after so many sessions, and not before', async () => {
+    const scene = await openPool({ ...one, session: { reuse: 'dirty', reuseLimit: 2 } })
+    const served = [await serve(scene), await serve(scene), await serve(scene), await serve(scene)]
+    expect(served.map(({ id }) => id)).toEqual(['w1', 'w1', 'w2', 'w2'])
+    expect(scene.told('worker.dead')[0]).toMatchObject({ workerId: 'w1', reason: 'stopped' })
+    expect(scene.told('worker.crashed')).toEqual([])
+  })
+
+  test('the last session of a process is not followed by a reset', async () => {
+    const { calls, reuse } = manualReset()
+    const scene = await openPool({ ...one, session: { reuse, reuseLimit: 1 } })
+    await serve(scene)
+    expect(calls).toEqual([])
+    expect(scene.backend.worker('w1')).toMatchObject({ isAlive: false, stops: 1 })
+  })
+
+  test.each([0, 1.5, true])('%s is refused', async (reuseLimit) => {
+    const session = { reuse: 'dirty', reuseLimit } as object
+    await expect(openPool({ ...one, session })).rejects.toMatchObject({ option: 'session.reuseLimit' })
+  })
+})
+
 describe("with reuse 'dirty'", () => {
   test('the same process serves the next session', async () => {
     const scene = await openPool({ ...one, session: { reuse: 'dirty' } })
