@@ -1,3 +1,4 @@
+import { cgroupLimits } from './cgroup/limits.ts'
 import type { Claims } from './claims.ts'
 import { prepareSandbox, type Sandbox, type SandboxRequest } from './isolation/sandbox.ts'
 import type { Grounds } from './place.ts'
@@ -23,13 +24,14 @@ export interface HostRequest extends SandboxRequest {
 }
 
 /**
- * Opens what workers share: at every level but `none`, a state directory, and a helper that starts them and outlives this
- * process for as long as it takes to end them.
+ * Opens what workers share, unless they are neither isolated nor limited: a state directory, and a helper that starts them
+ * and outlives this process for as long as it takes to end them.
  *
  * @throws `SANDBOX_UNAVAILABLE`, `STATE_DIRECTORY_IN_USE`, or when the helper cannot be started.
  */
 export async function openHost(request: HostRequest): Promise<Host> {
-  if (request.isolation.level === 'none' || process.platform === 'win32') return plainHost(request)
+  const isPlain = request.isolation.level === 'none' && Object.keys(request.limits).length === 0
+  if (isPlain || process.platform === 'win32') return plainHost(request)
   const state = await openStateDirectory(request.stateDirectory)
   try {
     const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
@@ -53,8 +55,13 @@ export async function openHost(request: HostRequest): Promise<Host> {
   }
 }
 
-/** Workers are children of this process, and nothing of them is written down. */
+/**
+ * Workers are children of this process, and nothing of them is written down: so that nothing can be left of a cgroup, they
+ * have one only for the limits that need it.
+ */
 export async function plainHost(request: HostRequest): Promise<Host> {
-  const sandbox = await prepareSandbox(request, {})
+  const { cgroups, ...rest } = await prepareSandbox(request, {})
+  const isLimited = cgroupLimits.some((name) => rest.limits[name] !== undefined)
+  const sandbox = { ...rest, cgroups: isLimited ? cgroups : undefined }
   return { sandbox, spawner: directSpawner, release: (claims) => claims.release(), close: async () => {} }
 }

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { fixtureMark, fixtureProcesses } from '../../../_processes.ts'
@@ -13,14 +14,23 @@ usesIsolation()
 const script = fileURLToPath(new URL('../../../fixtures/supervisor.mjs', import.meta.url))
 const SWEEP = { timeout: 15_000 }
 
-/** Starts a supervisor whose workers have children, and daemons that left their group. */
-async function startSupervisor(level: 'group' | 'namespaces' | 'full', directory: string): Promise<ChildProcess> {
+/** Milliseconds from the start of a supervisor to its death: while it probes, makes places, starts and serves. */
+const MOMENTS = [60, 120, 200, 300, 450, 700, 1_200]
+
+/** A supervisor whose workers have children, and daemons that left their group. */
+function spawnSupervisor(level: 'group' | 'namespaces' | 'full', directory: string) {
   const options = isolated(level, { name: 'forks-children', env: { DAEMONS: '2' }, stateDirectory: directory })
   const supervisor = spawn(process.execPath, [script, JSON.stringify({ ...options, sessions: 2 })], {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
   })
   onTestFinished(() => void supervisor.kill('SIGKILL'))
+  return supervisor
+}
+
+/** The same, once it has sessions. */
+async function startSupervisor(level: 'group' | 'namespaces' | 'full', directory: string): Promise<ChildProcess> {
+  const supervisor = spawnSupervisor(level, directory)
   await once(createInterface(supervisor.stdout), 'line')
   return supervisor
 }
@@ -47,6 +57,21 @@ describe.runIf(process.platform === 'linux').each(['group', 'namespaces', 'full'
     await vi.waitUntil(() => leftIn(directory).length === 0 && readLedgers(directory).length === 0, SWEEP)
     expect(cgroups.filter(({ path }) => existsSync(path))).toEqual([])
   })
+
+  test('nor does one that is killed at whatever moment', async () => {
+    const directory = stateDirectory()
+    for (const moment of MOMENTS) {
+      const supervisor = spawnSupervisor(level, directory)
+      await Promise.race([delay(moment), once(createInterface(supervisor.stdout), 'line')])
+      supervisor.kill('SIGKILL')
+      await once(supervisor, 'exit')
+    }
+    await vi.waitUntil(() => fixtureProcesses().length === 0, SWEEP)
+    // What was under way when a helper had not yet started is for the next start to remove.
+    const { pool } = await openPool(isolated(level, { stateDirectory: directory }))
+    expect([leftIn(directory), readLedgers(directory)]).toEqual([[], []])
+    await pool.close()
+  }, 60_000)
 
   test('what a supervisor and its helper leave that are killed together is gone after the next start', async () => {
     const directory = stateDirectory()
