@@ -4,23 +4,23 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import base from './vitest.config.ts'
 
 const poolTests =
-  '{machines/{pool,pool-limits},model/pool,runtime/{acquire,breaker,drain,drain-worker,pressure,sizing,start,tenants}}'
+  '{machines/{pool,pool-limits},model/{loads,pool},runtime/{acquire,breaker,drain,drain-worker,pressure,sizing,start,tenants}}'
 
 /** Tests on fake workers and virtual time, by the name of the file that they bear on most. */
 const testsOf: Readonly<Record<string, string>> = {
   failure: 'machines/failure',
   pool: poolTests,
   'pool-context': poolTests,
-  session: '{machines/session,machines/session-closing,model/session}',
+  session: '{machines/{session,session-closing},model/session}',
   sizing: '{machines,property}/sizing',
   slots: '{machines/{slots,pool},model/pool,runtime/{crash,drain-worker}}',
   'sorted-list': '{machines,property}/wait-queue',
   'wait-queue': '{machines,property}/wait-queue',
-  worker: '{machines/{worker,worker-limits},model/worker,runtime/{crash,liveness,reuse,reset-path,start}}',
+  worker: '{machines/{worker,worker-limits},model/{loads,worker},runtime/{crash,liveness,reuse,reset-path,start}}',
   listing: 'runtime/listing',
   pressure: 'runtime/pressure',
   'session-record': 'runtime/{acquire,crash,end,idle,lease,limits-in-use,listing}',
-  sweeper: 'runtime/{end,idle,idle-again,lease,limits-in-use}',
+  sweeper: 'runtime/{end,idle,idle-again,idle-list,lease,limits-in-use}',
   'tenant-ledger': 'runtime/tenants',
   'wait-list': 'runtime/{acquire,end,tenants}',
   'worker-drains': 'runtime/{broken,drain,drain-worker}',
@@ -53,7 +53,8 @@ export default defineConfig({
     ...base.test,
     include: [`test/${testsOf[mutated] ?? '{{machines,model,runtime}/*,property/{sizing,wait-queue}}'}.test.ts`],
     exclude: ['test/model/system-runtime.test.ts', 'test/runtime/{http-client,options,validate}.test.ts'],
-    setupFiles: ['test/support/no-shrinking.ts'],
+    runner: 'test/support/mutation-runner.ts',
+    passWithNoTests: true,
     testTimeout: 10_000,
     // One thread and one load of the modules for each mutant, not for each file.
     isolate: false,

@@ -2,7 +2,7 @@ import { entries, type PoolContext, type PoolEvent, type PoolPolicy } from 'corr
 import { describe, expect, test } from 'vitest'
 import type { AnyEventObject } from 'xstate'
 import { replay } from '../model/_chart.ts'
-import { inertPool, poolPolicy } from '../model/_pool.ts'
+import { inertPool, poolPolicy } from '../model/_inert.ts'
 
 type Rules = Partial<Omit<PoolPolicy, 'size'>> & { readonly size?: Partial<PoolPolicy['size']> }
 

@@ -2,7 +2,7 @@ import type { WorkerContext, WorkerPolicy } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
 import type { AnyEventObject } from 'xstate'
 import { replay } from '../model/_chart.ts'
-import { inertWorker, workerPolicy } from '../model/_worker.ts'
+import { inertWorker, workerPolicy } from '../model/_inert.ts'
 
 const ready = { type: 'xstate.done.actor.readiness' }
 const notReady = { type: 'xstate.error.actor.readiness', error: new Error('not ready') }

@@ -1,18 +1,7 @@
-import { poolMachine, type PoolContext, type PoolPolicy, type WorkerStatus } from 'corral/machines'
-import { fromCallback, type AnyEventObject, type AnyMachineSnapshot } from 'xstate'
+import type { PoolContext, WorkerStatus } from 'corral/machines'
+import type { AnyEventObject, AnyMachineSnapshot } from 'xstate'
 import { findWalks, ownEvents, type Exploration, type Walk } from './_chart.ts'
-import { workerPolicy } from './_worker.ts'
-
-export const poolPolicy: PoolPolicy = {
-  size: { min: 1, max: 2, warm: 0, startConcurrency: 2, shrinkAfter: 100 },
-  queueLimit: 1,
-  breaker: { failures: 2, cooldown: 50 },
-  pressure: 'wait',
-  worker: workerPolicy,
-}
-
-/** The pool chart with workers that do nothing: what they would tell are events of a walk. */
-export const inertPool = poolMachine.provide({ actors: { worker: fromCallback(() => {}) as never } })
+import { inertPool, poolPolicy } from './_inert.ts'
 
 const failure = { code: 'WORKER_START_FAILED', message: 'it broke', exitCode: 1, signal: null, output: [] }
 const session = { sessionId: 'red', token: 1 }

@@ -7,8 +7,7 @@ import {
   type WorkerContext,
 } from 'corral/machines'
 import { initialTransition, transition, type AnyEventObject, type AnyMachineSnapshot } from 'xstate'
-import { poolPolicy } from './_pool.ts'
-import { inertWorker, workerPolicy } from './_worker.ts'
+import { inertWorker, poolPolicy, workerPolicy } from './_inert.ts'
 
 /** What happens to a pool from outside: a command to the pool, or something that befalls one of its workers. */
 export interface Stimulus extends AnyEventObject {

@@ -1,32 +1,7 @@
-import { workerMachine, type Failure, type ProcessInput, type WorkerPolicy } from 'corral/machines'
-import { fromCallback, fromPromise, type AnyEventObject, type AnyMachineSnapshot } from 'xstate'
+import type { Failure } from 'corral/machines'
+import type { AnyEventObject, AnyMachineSnapshot } from 'xstate'
 import { findWalks, ownEvents, type Exploration, type Walk } from './_chart.ts'
-
-export const workerPolicy: WorkerPolicy = {
-  startTimeout: 1_000,
-  startAttempts: 2,
-  stopGrace: 500,
-  reuse: 'never',
-  resetTimeout: 200,
-  recycleSessions: 0,
-  sessionGrace: 300,
-  restartLimit: 1,
-  restartMinDelay: 10,
-  restartMaxDelay: 100,
-}
-
-const never = fromPromise<void, ProcessInput>(() => new Promise(() => {}))
-
-/** The worker chart with actors that do nothing: what they would tell are events of a walk. */
-export const inertWorker = workerMachine.provide({
-  actors: {
-    process: fromCallback(() => {}),
-    readiness: never,
-    liveness: never,
-    reset: never as never,
-    session: never as never,
-  },
-})
+import { inertWorker, workerPolicy } from './_inert.ts'
 
 const crash = { exitCode: 1, signal: null, output: ['last words'] }
 

@@ -2,7 +2,8 @@ import { poolMachine, type PoolContext, type PoolFact, type PoolInput } from 'co
 import { describe, expect, test } from 'vitest'
 import { byTitle, deadEnds, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
 import { transcript } from './_transcript.ts'
-import { inertPool, poolExploration, poolWalks } from './_pool.ts'
+import { inertPool } from './_inert.ts'
+import { poolExploration, poolWalks } from './_pool.ts'
 
 // The walks follow the chart: one that is gone would not be missed.
 test('the pool chart has these transitions', () => {

@@ -6,7 +6,8 @@ import { provideWorker, type Slots } from '../../src/runtime/worker-actors.ts'
 import { FakeBackend, type FakeWorker } from '../support/fake-backend.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { byTitle, replay, type Walk } from './_chart.ts'
-import { inertWorker, workerPolicy, workerWalks } from './_worker.ts'
+import { inertWorker, workerPolicy } from './_inert.ts'
+import { workerWalks } from './_worker.ts'
 
 /** What the runtime's actors never do: they turn every error into an exit, and the session chart has no error. */
 const impossible = ['xstate.error.actor.process', 'xstate.error.actor.session']

@@ -8,7 +8,8 @@ import {
 import { describe, expect, test } from 'vitest'
 import { byTitle, deadEnds, replay, statesOf, transitionsOf, type Step } from './_chart.ts'
 import { transcript } from './_transcript.ts'
-import { inertWorker, workerExplorations, workerPolicy, workerWalks } from './_worker.ts'
+import { inertWorker, workerPolicy } from './_inert.ts'
+import { workerExplorations, workerWalks } from './_worker.ts'
 
 // The walks follow the chart: one that is gone would not be missed.
 test('the worker chart has these transitions', () => {

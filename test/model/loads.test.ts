@@ -11,9 +11,6 @@ test('a chart that contradicts itself fails a test, not only the files that impo
 })
 
 test('so does a chart whose exploration fails or never ends', async () => {
-  const [{ workerWalks }, { poolWalks }] = await Promise.all([
-    import('../model/_worker.ts'),
-    import('../model/_pool.ts'),
-  ])
+  const [{ workerWalks }, { poolWalks }] = await Promise.all([import('./_worker.ts'), import('./_pool.ts')])
   expect(Math.min(workerWalks.length, poolWalks.length)).toBeGreaterThan(0)
 })
