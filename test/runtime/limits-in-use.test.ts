@@ -30,6 +30,17 @@ describe("with session.idle 'bytes', a session with an open connection", () => {
     expect(pool.sessions()).toMatchObject([{ state: 'closing' }])
   })
 
+  test('is looked at ten times in its idle TTL, each time for all that has moved since', async () => {
+    const { acquire, clock, pool } = await openPool({ session: { ...session, idleTtl: 10_000 } })
+    const lease = await acquire('a')
+    await clock.advance(500)
+    lease.touch()
+    await clock.advance(10_499)
+    expect(pool.sessions()).toMatchObject([{ state: 'active' }])
+    await clock.advance(1)
+    expect(pool.sessions()).toMatchObject([{ state: 'closing' }])
+  })
+
   test('lives on when one more connection opens in time', async () => {
     const { acquire, clock, pool } = await openPool({ session })
     await acquire('a')
