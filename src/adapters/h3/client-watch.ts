@@ -11,22 +11,20 @@ interface ClientWatchOptions {
 /**
  * Bounds how long a client keeps an exchange waiting, by the timer of its connection, which any byte that moves sets back.
  * Made only for the exchanges that wait at all: those with a body that comes in pieces, or more response than fits in the
- * buffers.
+ * buffers. The timer is set once, and only when it fires is it looked at whether the client owes anything.
  */
 export class ClientWatch {
   readonly #res: ServerResponse
   readonly #options: ClientWatchOptions
   #isExpected = false
   #isBlocked = false
+  /** What the timer is set to; `0` when it is not. */
   #armed = 0
 
   constructor(res: ServerResponse, options: ClientWatchOptions) {
     this.#res = res
     this.#options = options
-    res.on('timeout', () => {
-      // The one of a keep-alive connection is Node's business.
-      if (this.#armed > 0) options.onTimeout()
-    })
+    res.on('timeout', () => this.#check())
   }
 
   /** Whether the client owes more of its body, and is read. */
@@ -41,11 +39,27 @@ export class ClientWatch {
     this.#arm()
   }
 
-  #arm(): void {
+  get #limit(): number {
     const { bodyTimeout, sendTimeout } = this.#options
-    const timeout = this.#isBlocked ? sendTimeout : this.#isExpected ? bodyTimeout : 0
-    if (timeout === this.#armed) return
-    this.#armed = timeout
-    this.#res.setTimeout(timeout)
+    if (this.#isBlocked) return sendTimeout
+    return this.#isExpected ? bodyTimeout : 0
+  }
+
+  /** A timer that is set to less will do: it finds out. */
+  #arm(): void {
+    const limit = this.#limit
+    if (limit === 0 || (this.#armed > 0 && this.#armed <= limit)) return
+    this.#armed = limit
+    this.#res.setTimeout(limit)
+  }
+
+  #check(): void {
+    const silent = this.#armed
+    const limit = this.#limit
+    this.#armed = 0
+    // The timer of an idle keep-alive connection is Node's.
+    if (silent === 0 || limit === 0) return
+    if (silent < limit) this.#arm()
+    else this.#options.onTimeout()
   }
 }

@@ -317,8 +317,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     // As a string the bytes go out in one piece with the head, which is a third of the work of two pieces.
     if (chunk !== undefined && chunk.length <= maxInline) this.#res.end(latin1(chunk), 'latin1')
     else this.#res.end(chunk)
-    // What the client's connection has not taken at once.
-    if ((this.#res.socket?.writableLength ?? 0) > 0) this.#watch().block(true)
+    if (this.#res.socket?.writableNeedDrain === true) this.#watch().block(true)
     // The worker answered without reading all of the request.
     if (!this.#req.complete) {
       this.#body?.destroy()
