@@ -194,7 +194,10 @@ export class PoolWorld {
   /** Bytes move on a connection that is held. */
   touch(lease: Lease): void {
     lease.touch()
-    this.#movedAt.set(lease.session.token, this.clock.now())
+    const { token } = lease.session
+    // What moves within the grace of a session that is ending comes too late.
+    const isEnding = this.pool.sessions().some((session) => session.token === token && session.state === 'closing')
+    if (!isEnding) this.#movedAt.set(token, this.clock.now())
   }
 
   /** The reset of that process did not succeed. */
