@@ -12,6 +12,7 @@ import { refuse } from './response.ts'
 import { parseTarget, stripBase } from './target.ts'
 import { stalled } from './upstream.ts'
 import type { UpgradeClient } from './upgrade-client.ts'
+import { isVanished } from './vanished.ts'
 import { assertHandshake, forwardUpgrade } from './websocket.ts'
 
 /** Takes a request that lies under `base`. `undefined`: it lies outside. */
@@ -32,6 +33,10 @@ export function handle(
   // Behind the exchange's own listener, which knows the last of its figures.
   if (seen !== undefined) res.once('close', () => queueMicrotask(() => seen.end()))
   try {
+    if (isVanished(req.socket)) {
+      res.destroy()
+      return
+    }
     if (req.url === '*' && req.method === 'OPTIONS') {
       answerPing(res)
       seen?.answered()
@@ -54,6 +59,10 @@ export function handle(
 export async function handleUpgrade(core: Core, client: UpgradeClient, base: string | undefined): Promise<void> {
   const seen = observe('websocket', client.req, core.settings)
   if (seen !== undefined) client.socket.once('close', () => seen.end())
+  if (isVanished(client.socket)) {
+    client.socket.destroy()
+    return
+  }
   try {
     assertHandshake(client.req)
     const target = readTarget(core, client.req, base)
