@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import base from './vitest.config.ts'
 
+const slotTests = 'runtime/{broken,crash,liveness,minimal-backend,reset-path,reuse,start,unwanted}'
 const poolTests =
   '{machines/{pool,pool-limits},model/{loads,pool},runtime/{acquire,breaker,drain,drain-worker,pressure,sizing,start,tenants}}'
 
@@ -17,12 +18,15 @@ const testsOf: Readonly<Record<string, string>> = {
   'sorted-list': '{machines,property}/wait-queue',
   'wait-queue': '{machines,property}/wait-queue',
   worker: '{machines/{worker,worker-limits},model/{loads,worker},runtime/{crash,liveness,reuse,reset-path,start}}',
+  'actor-pool': 'runtime/*',
   listing: 'runtime/listing',
   pressure: 'runtime/pressure',
   'session-record': 'runtime/{acquire,crash,end,idle,lease,limits-in-use,listing}',
+  slot: slotTests,
   sweeper: 'runtime/{end,idle,idle-again,idle-list,lease,limits-in-use}',
   'tenant-ledger': 'runtime/tenants',
   'wait-list': 'runtime/{acquire,end,tenants}',
+  'worker-actors': slotTests,
   'worker-drains': 'runtime/{broken,drain,drain-worker}',
 }
 

@@ -56,7 +56,7 @@ export class WaitList {
     // When a listener calls, the pool leases a free worker only once it has dealt with what it is telling.
     if (timeout === 0) return queueMicrotask(onTimeout)
     const timer = this.#clock.setTimeout(onTimeout, timeout)
-    signal?.addEventListener('abort', onAbort, { once: true })
+    signal?.addEventListener('abort', onAbort)
     waiter.release = () => {
       this.#clock.clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
