@@ -107,10 +107,11 @@ class Exchange implements Dispatcher.DispatchHandler {
       nameWorker(this.#headers, this.#upstream.host)
       if (this.#request.mustContinue) this.#res.writeContinue()
       this.#phase = 'requested'
-      if (hasBody(this.#req)) this.#content = this.#buffered() ?? this.#stream()
+      if (hasBody(this.#req)) this.#content ??= this.#buffered() ?? this.#stream()
       this.#dispatch()
     } catch (error) {
-      this.#refuse(error)
+      if (this.#is('requested')) await this.#failed(error)
+      else this.#refuse(error)
     }
   }
 
@@ -281,9 +282,10 @@ class Exchange implements Dispatcher.DispatchHandler {
    * The request failed before a response. When the worker has not answered with a single byte, it may have closed a
    * keep-alive connection just as the request was on its way: RFC 9110 §9.2.2 lets a proxy repeat idempotent requests.
    */
-  async #failed(error: Error): Promise<void> {
+  async #failed(error: unknown): Promise<void> {
     const upstream = this.#upstream as Upstream
     const stale = this.#lane?.used === true && !this.#answered && isConnectionLoss(error)
+    const isUntouched = this.#lane?.connected !== true && !this.#retried && !(this.#content instanceof RequestBody)
     this.#dropLane()
     if (stale && !this.#retried && this.#isRepeatable() && !upstream.session.signal.aborted) {
       this.#retried = true
@@ -291,7 +293,23 @@ class Exchange implements Dispatcher.DispatchHandler {
       return
     }
     const refusal = await judge(error, upstream)
-    if (this.#is('requested')) this.#refuse(refusal)
+    if (!this.#is('requested')) return
+    if (refusal.code === 'SESSION_LOST' && isUntouched) this.#startOver()
+    else this.#refuse(refusal)
+  }
+
+  /**
+   * The worker was dead before it got anything of the request, and the pool had not heard of it. A moment later the request
+   * would have got a new session: so it does.
+   */
+  #startOver(): void {
+    this.#retried = true
+    this.#upstream?.leave()
+    this.#upstream = undefined
+    if (this.#lease !== undefined) this.#request.release(this.#lease, this.#core.pool)
+    this.#lease = undefined
+    this.#phase = 'acquiring'
+    void this.run()
   }
 
   /**
@@ -377,6 +395,7 @@ function flush(exchange: Exchange): void {
 
 const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
-function isConnectionLoss(error: Error & { code?: unknown }): boolean {
-  return error.code === 'UND_ERR_SOCKET' || error.code === 'ECONNRESET' || error.code === 'EPIPE'
+function isConnectionLoss(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown }
+  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
 }

@@ -170,6 +170,11 @@ export class Lane {
     })
   }
 
+  /** Whether there has been a connection: without one nothing was sent. */
+  get connected(): boolean {
+    return this.#socket !== undefined
+  }
+
   /** Whether bytes of the request wait for the worker: then its connection must move within the limit. */
   limitStall(waiting: boolean): void {
     this.#socket?.setTimeout(waiting ? this.#sendTimeout : 0)

@@ -13,13 +13,21 @@ export async function judge(error: unknown, upstream: Upstream): Promise<Refusal
   if (isTimeout(error)) return new Refusal('UPSTREAM_TIMEOUT', { cause: error })
   // What undici, or Node for upgrades, refuses to send: Node's own parser lets it pass.
   if (isUnsendable(error)) return new Refusal('REQUEST_INVALID', { cause: error })
-  if (!signal.aborted) await upstream.over(deathNotice)
+  if (!signal.aborted) await upstream.over(isUnreachable(error) ? burialNotice : deathNotice)
   if (signal.aborted) return sessionRefusal(signal.reason)
   return new Refusal('UPSTREAM_FAILED', { cause: error })
 }
 
 /** How long the news of a worker's death may take from its sockets to the pool. */
 export const deathNotice = 250
+/** The same where the worker's address is not listened on any more: either it is dead for sure, or it never answers. */
+const burialNotice = 1_000
+
+/** Whether nobody listens at the worker's address. */
+function isUnreachable(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown }
+  return code === 'ECONNREFUSED' || code === 'ENOENT'
+}
 
 function sessionRefusal(reason: unknown): Refusal {
   const code = (reason as { code?: unknown } | undefined)?.code

@@ -67,6 +67,9 @@ class Upgrade {
   #lease: Lease | undefined
   #upstream: Upstream | undefined
   #handshake: ClientRequest | undefined
+  /** Whether there has been a connection to the worker: without one nothing was sent. */
+  #isConnected = false
+  #startedOver = false
   /** What had passed on the client's connection when the two were joined; only for whoever wants to know. */
   #joinedAt: { readonly read: number; readonly written: number } | undefined
 
@@ -82,6 +85,10 @@ class Upgrade {
     if (this.#client.gone) return
     this.#core.underway.webSockets++
     this.#client.onGone = () => this.#closed()
+    await this.#attempt()
+  }
+
+  async #attempt(): Promise<void> {
     try {
       const { pool, upstreams, settings } = this.#core
       const headers = requestHeaders(this.#client.req, settings, this.#request, replacements(settings, this.#seen))
@@ -103,9 +110,25 @@ class Upgrade {
     } catch (error) {
       const refusal = this.#upstream === undefined ? error : await judge(error, this.#upstream)
       if (this.#is('closed') || this.#is('answered')) return
+      const isLost = refusal instanceof Refusal && refusal.code === 'SESSION_LOST'
+      if (isLost && !this.#isConnected && !this.#startedOver) {
+        await this.#startOver()
+        return
+      }
       this.#phase = 'answered'
       this.#client.refuse(this.#core, refusal, this.#request.sessionId)
     }
+  }
+
+  /** As with requests: the worker was dead before it got the handshake. */
+  async #startOver(): Promise<void> {
+    this.#startedOver = true
+    this.#upstream?.leave()
+    this.#upstream = undefined
+    if (this.#lease !== undefined) this.#request.release(this.#lease, this.#core.pool)
+    this.#lease = undefined
+    this.#phase = 'acquiring'
+    await this.#attempt()
   }
 
   /** Sends the handshake to the worker; resolves when the worker has answered it, rejects when it has not. */
@@ -137,6 +160,7 @@ class Upgrade {
         setHost: false,
         createConnection: () =>
           upstream.open().once('connect', () => {
+            this.#isConnected = true
             clearTimeout(timer)
             timer = arm(headersTimeout)
           }),
