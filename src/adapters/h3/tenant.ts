@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { isIPv6 } from 'node:net'
+import { isIP, isIPv6 } from 'node:net'
 
 /**
  * The client's address: that of its connection or, behind proxies that are trusted, the one that the outermost of them saw.
@@ -7,13 +7,16 @@ import { isIPv6 } from 'node:net'
  * @param proxies how many proxies in front add to `X-Forwarded-For`; `0`: none is trusted.
  */
 export function clientAddress(req: IncomingMessage, proxies: number): string | undefined {
-  const peer = plain(req.socket.remoteAddress)
+  const { remoteAddress } = req.socket
+  const peer = remoteAddress === undefined ? undefined : plain(remoteAddress)
   if (proxies === 0) return peer
   const listed = req.headers['x-forwarded-for']
   if (typeof listed !== 'string') return peer
   // Each proxy adds whom it saw to the end: what is in front of theirs anyone can have made up.
   const seen = listed.split(',')
-  return withoutPort(seen[Math.max(0, seen.length - proxies)]?.trim() ?? '') || peer
+  const address = plain(withoutPort(seen[Math.max(0, seen.length - proxies)]?.trim() ?? ''))
+  // What is no address, such as `unknown`, is whatever somebody made up.
+  return isIP(address) === 0 ? peer : address
 }
 
 /**
@@ -28,8 +31,8 @@ export function tenantOf(principal: string | undefined, address: string | undefi
 }
 
 /** An IPv4 client of a dual-stack listener is an IPv4 client. */
-function plain(address: string | undefined): string | undefined {
-  return address?.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+function plain(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }
 
 /** Some proxies add the port; RFC 7239 §6 puts IPv6 in brackets then. */

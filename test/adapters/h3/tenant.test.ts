@@ -29,7 +29,12 @@ describe('the tenant of a client', () => {
     [3, '203.0.113.1', 'ip:203.0.113.1'],
     [true, '203.0.113.1:4711', 'ip:203.0.113.1'],
     [true, '[2001:db8:1:2::3]:4711', 'ip:2001:db8:1:2'],
+    [true, '::ffff:203.0.113.1', 'ip:203.0.113.1'],
+    [true, '[::ffff:203.0.113.1]:4711', 'ip:203.0.113.1'],
     [true, ' ', undefined],
+    [true, 'unknown', undefined],
+    [true, '203.0.113.1 GET "/" 200', undefined],
+    [true, '\u009b31m', undefined],
   ])('with trustForwarded %s and %j is %s', async (trustForwarded, listed, tenant) => {
     const { port, pool } = await openScene((_req, res) => res.end('ok'), { trustForwarded })
     await get(port, '/', { 'x-forwarded-for': listed })
