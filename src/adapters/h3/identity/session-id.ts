@@ -68,8 +68,8 @@ export function fromCookie(name: string): SessionIdSource {
     let found: string | undefined
     for (const pair of cookie.split(';')) {
       const equals = pair.indexOf('=')
-      if (equals === -1 || pair.slice(0, equals).trim() !== name) continue
-      const value = unquote(pair.slice(equals + 1).trim())
+      if (equals === -1 || trimmed(pair.slice(0, equals)) !== name) continue
+      const value = unquote(trimmed(pair.slice(equals + 1)))
       if (found !== undefined && found !== value) return malformed
       found = value
     }
@@ -126,6 +126,22 @@ export function fromPath(prefix = '/s'): SessionIdSource {
       prefix: target.slice(0, idEnd),
     }
   }
+}
+
+/**
+ * Without the white space of RFC 6265 §5.2. `trim` takes more for that: of what browsers keep as a part of the name, so that
+ * `\u00a0__Host-sid`, which any host of the domain may set, would pass for `__Host-sid`.
+ */
+function trimmed(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && isBlank(text.charCodeAt(start))) start++
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--
+  return text.slice(start, end)
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09
 }
 
 /** A cookie value may be wrapped in double quotes, which are not part of it (RFC 6265 §4.1.1). */

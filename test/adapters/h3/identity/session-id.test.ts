@@ -44,12 +44,15 @@ describe('fromCookie', () => {
   test.each<[string, string[]]>([
     ['red /', ['Cookie: a=1; sid=red; b=2']],
     ['red /', ['Cookie: sid="red"']],
+    ['red /', ['Cookie: a=1;\t sid \t=\t red \t']],
     ['a=b /', ['Cookie: sid=a=b']],
     ['red /', ['Cookie: sid=red', 'Cookie: sid=red']],
     [invalid, ['Cookie: sid=red; sid=blue']],
     [invalid, ['Cookie: sid=']],
     [invalid, ['Cookie: sid=%41']],
     [missing, ['Cookie: xsid=red; sidx=blue; sid']],
+    [missing, ['Cookie: \u00a0sid=red; sid\u00a0=blue']],
+    [invalid, ['Cookie: sid=\u00a0red']],
     [missing, []],
   ])('%s of %j', async (expected, lines) => {
     expect(await outcome({ sessionId }, '/', ...lines)).toBe(expected)
