@@ -22,8 +22,9 @@ export type Access = 'anyone' | 'reader' | 'writer'
 export function assertLocal(event: H3Event, hosts: ReadonlySet<string>): void {
   const { headers } = event.req
   // Browsers send both alike; a target in absolute-form names a host of its own (RFC 9112 §3.2.2).
-  const host = (headers.get('host') ?? event.url.host).toLowerCase()
-  for (const named of [host, event.url.host.toLowerCase()]) {
+  const target = hostOf(event)
+  const host = (headers.get('host') ?? target).toLowerCase()
+  for (const named of [host, target.toLowerCase()]) {
     const name = named.replace(/:\d+$/, '')
     if (!isAddress(name) && name !== 'localhost' && !hosts.has(name)) throw new AdminProblem('HOST_REFUSED')
   }
@@ -48,6 +49,15 @@ export function assertAccess(event: H3Event, access: Access, digest: Buffer | un
 
 export function digestOf(token: string): Buffer {
   return createHash('sha256').update(token).digest()
+}
+
+function hostOf(event: H3Event): string {
+  try {
+    return event.url.host
+  } catch {
+    // Such as `localhost:99999`: of that no URL can be made.
+    throw new AdminProblem('HOST_REFUSED')
+  }
 }
 
 function isAddress(name: string): boolean {

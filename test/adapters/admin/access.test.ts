@@ -139,6 +139,8 @@ describe('against DNS rebinding', () => {
     '[evil.example]',
     'evil.example@127.0.0.1',
     'admin.internal.',
+    'localhost:99999',
+    '127.0.0.1:x',
   ])('the host %j is refused', async (host) => {
     const { listener } = await openAdmin({ hosts: ['admin.internal'] })
     for (const path of ['/healthz', '/stats', '/nothing']) {
