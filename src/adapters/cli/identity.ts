@@ -83,13 +83,14 @@ function sessionSource(text: string): SessionSource {
 }
 
 function sign(given: Given, env: NodeJS.ProcessEnv): IdentityOptions['sign'] {
-  const text = given.has('keys-file')
-    ? readSecret('keys-file', given.one('keys-file'))
-    : (env['CORRAL_KEYS']?.replaceAll(',', '\n') ?? '')
-  const keys = linesOf(text)
-  if (keys.length > 0) return { keys, forged: oneOf('forged', given.one('forged'), ['refuse', 'issue']) }
-  if (given.has('keys-file')) throw new UsageError('--keys-file expects a file with a key in a line, got none')
-  if (given.one('forged') === 'issue') throw new UsageError('--forged issue has no effect without --keys-file')
+  const forged = oneOf('forged', given.one('forged'), ['refuse', 'issue'])
+  const fromFile = given.has('keys-file')
+  const text = fromFile ? readSecret('keys-file', given.one('keys-file')) : (env['CORRAL_KEYS'] ?? '')
+  const keys = linesOf(fromFile ? text : text.replaceAll(',', '\n'))
+  if (keys.length > 0) return { keys, forged }
+  if (fromFile) throw new UsageError('--keys-file expects a file with a key in a line, got none')
+  if (text !== '') throw new UsageError('CORRAL_KEYS expects keys with commas between, got none')
+  if (forged === 'issue') throw new UsageError('--forged issue has no effect without --keys-file')
   return undefined
 }
 
@@ -106,18 +107,23 @@ function authorize(given: Given): IdentityOptions['authorize'] {
 }
 
 function tokens(text: string): ReadonlyMap<string, string> {
-  return new Map(
-    linesOf(text).map((line, index) => {
-      const [, principal, token] = /^(\S+)\s+(\S+)$/.exec(line) ?? []
-      // The line itself may be a token.
-      if (token === undefined || principal === undefined) {
-        throw new UsageError(
-          `--tokens-file expects a principal and a token in each line, which entry ${index + 1} is not`,
-        )
-      }
-      return [token, principal]
-    }),
-  )
+  const principals = new Map<string, string>()
+  for (const [index, line] of linesOf(text).entries()) {
+    const [, principal, token] = /^(\S+)\s+(\S+)$/.exec(line) ?? []
+    // The line itself may be a token.
+    if (token === undefined || principal === undefined) {
+      throw new UsageError(
+        `--tokens-file expects a principal and a token in each line, which entry ${index + 1} is not`,
+      )
+    }
+    if ((principals.get(token) ?? principal) !== principal) {
+      throw new UsageError(
+        `--tokens-file expects a token of each principal’s own, which that of entry ${index + 1} is not`,
+      )
+    }
+    principals.set(token, principal)
+  }
+  return principals
 }
 
 /** Without empty ones and comments. */

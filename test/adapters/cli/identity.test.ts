@@ -49,6 +49,7 @@ describe('corral run', () => {
   test.each([
     [['--keys-file', '/no/such'], '--keys-file expects a file that can be read'],
     [['--forged', 'issue'], '--forged issue has no effect without --keys-file'],
+    [['--forged', 'maybe'], '--forged expects refuse or issue, got "maybe"'],
     [['--user-proxy', '::1'], '--user-proxy has no effect without --user-header'],
     [['--tls-cert', 'c.pem'], '--tls-cert and --tls-key go together'],
     [['--tls', '--tls-cert', 'c.pem', '--tls-key', 'k.pem'], 'give one of them'],
@@ -58,10 +59,13 @@ describe('corral run', () => {
 
   test('refuses files that hold nothing of use, without printing what they hold', () => {
     expect(() => parse(['--keys-file', file('empty', '\n# nothing\n')])).toThrow('a key in a line, got none')
+    expect(() => parse([], { CORRAL_KEYS: ' , ' })).toThrow('CORRAL_KEYS expects keys')
     const path = file('bad', 'alice secret-one\nsecret-two\n')
     expect(() => parse(['--tokens-file', path])).toThrow('which entry 2 is not')
     expect(() => parse(['--tokens-file', path])).not.toThrow('secret-two')
     expect(() => parse(['--tokens-file', path, '--user-header', 'x'])).toThrow('give one of them')
+    const shared = file('shared', 'alice 0123456789abcdef\nalice 0123456789abcdef\nbob 0123456789abcdef\n')
+    expect(() => parse(['--tokens-file', shared])).toThrow('which that of entry 3 is not')
   })
 
   test.each([
