@@ -21,7 +21,7 @@ const testsOf: Readonly<Record<string, string>> = {
   'actor-pool': 'runtime/*',
   listing: 'runtime/listing',
   pressure: 'runtime/pressure',
-  'session-record': 'runtime/{acquire,crash,end,idle,lease,limits-in-use,listing}',
+  'session-record': 'runtime/{acquire,crash,end,idle,idle-list,lease,limits-in-use,listing}',
   slot: slotTests,
   sweeper: 'runtime/{end,idle,idle-again,idle-list,lease,limits-in-use}',
   'tenant-ledger': 'runtime/tenants',
@@ -30,8 +30,8 @@ const testsOf: Readonly<Record<string, string>> = {
   'worker-drains': 'runtime/{broken,drain,drain-worker}',
 }
 
-/** The one file that is mutated; see stryker.config.js. */
-const mutated = basename(process.env['CORRAL_MUTATED'] ?? '', '.ts')
+/** The one file that is mutated, maybe from one line to another; see stryker.config.js. */
+const mutated = basename(process.env['CORRAL_MUTATED'] ?? '').replace(/\.ts(:.*)?$/u, '')
 
 /**
  * The first test that fails ends the run, and what killed a mutant before likely kills the next, which is of the same file.

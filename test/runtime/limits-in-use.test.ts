@@ -52,6 +52,16 @@ describe("with session.idle 'bytes', a session with an open connection", () => {
     expect(pool.sessions()).toMatchObject([{ state: 'closing' }])
   })
 
+  test('lives on when a byte moves and a connection opens between two looks: the one does not make up for the other', async () => {
+    const { acquire, clock, pool } = await openPool({ session })
+    const lease = await acquire('a')
+    await clock.advance(950)
+    lease.touch()
+    await acquire('a')
+    await clock.advance(950)
+    expect(pool.sessions()).toMatchObject([{ state: 'active', leases: 2 }])
+  })
+
   test('is idle from its last connection on, as ever', async () => {
     const { acquire, clock, told } = await openPool({ session })
     const lease = await acquire('a')
