@@ -9,6 +9,8 @@ export interface HeaderPolicy {
   readonly host: 'rewrite' | 'keep'
   readonly trustForwarded: boolean
   readonly via: string | false
+  /** Fields, in lower case, that tell whose session a request is for. */
+  readonly telling: ReadonlySet<string>
 }
 
 /** Fields, by their names in lower case, to send in place of the client's; `undefined` only drops those. */
@@ -85,7 +87,7 @@ export function requestHeaders(
     if (replaced !== undefined && Object.hasOwn(replaced, name.toLowerCase())) continue
     if (field === keep) {
       if (cookies !== undefined && name === 'cookie') cookies.push(value)
-      else if (listed === undefined || !listed.includes(name.toLowerCase())) headers.push(name, value)
+      else if (!isLeftOut(name, listed, policy.telling)) headers.push(name, value)
     } else if (field === host) {
       if (clientHost !== undefined) throw new Refusal('REQUEST_INVALID')
       clientHost = value
@@ -258,6 +260,18 @@ function fieldOf(name: string): number {
 function aliasOf(name: string): number {
   const meant = name.toLowerCase().replaceAll('_', '-')
   return requestFields.has(meant) || meant.startsWith('x-forwarded-') ? drop : keep
+}
+
+/**
+ * What `Connection` lists goes, but not what tells whose session it is: the worker may go by it, too. Of that the second
+ * spelling goes.
+ */
+function isLeftOut(name: string, listed: readonly string[] | undefined, telling: ReadonlySet<string>): boolean {
+  const isAlias = name.includes('_')
+  if (listed === undefined && !isAlias) return false
+  const lower = name.toLowerCase()
+  if (telling.has(lower)) return false
+  return listed?.includes(lower) === true || (isAlias && telling.has(lower.replaceAll('_', '-')))
 }
 
 /** The fields that `Connection` lists; `undefined` when it lists none that could be a field. */

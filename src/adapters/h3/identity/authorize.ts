@@ -18,6 +18,11 @@ export interface Authorizer {
   (req: IncomingMessage, target: string): Principal | Promise<Principal>
   /** Request header fields, in lower case, that are meant for the gateway alone: workers do not get them. @default none */
   readonly consumes?: readonly string[] | undefined
+  /**
+   * Request header fields, in lower case, that tell the principal and reach workers: a client can neither have them left out
+   * by `Connection` nor add a second spelling (`x_user`). @default none
+   */
+  readonly reads?: readonly string[] | undefined
   /** What `WWW-Authenticate` says with 401 (RFC 9110 §11.6.1). @default 'Bearer' */
   readonly challenge?: string | undefined
 }
@@ -98,7 +103,7 @@ export function trustedHeader(name: string, options: TrustedHeaderOptions = {}):
   }
   const lower = name.toLowerCase()
   const proxies = networks(options.proxies ?? ['127.0.0.0/8', '::1'])
-  return (req) => {
+  const authorize = (req: IncomingMessage) => {
     const address = req.socket.remoteAddress
     // A unix socket has no address; who reaches it is decided by its permissions.
     if (address !== undefined && !contains(proxies, address)) return undefined
@@ -111,6 +116,7 @@ export function trustedHeader(name: string, options: TrustedHeaderOptions = {}):
     }
     return found === '' ? undefined : found
   }
+  return Object.assign(authorize, { reads: [lower] })
 }
 
 function networks(list: readonly string[]): BlockList {

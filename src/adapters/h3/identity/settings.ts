@@ -24,6 +24,8 @@ export interface IdentitySettings {
   readonly authorize: Authorizer | undefined
   /** Fields that the authoriser keeps from the workers. */
   readonly consumed: Replacements | undefined
+  /** Request fields, in lower case, that tell whose session a request is for. */
+  readonly telling: ReadonlySet<string>
 }
 
 /** @throws `INVALID_OPTION` */
@@ -43,6 +45,7 @@ export function readIdentitySettings(options: GatewayOptions, base: string): Ide
   )
   check('authorize', 'a function', authorize, (it) => it === undefined || typeof it === 'function')
   const consumed = authorize?.consumes ?? []
+  const telling = carriers.filter(({ kind }) => kind === 'header').map(({ name }) => name)
   return {
     sources,
     idPattern: check('idPattern', 'a RegExp', idPattern, (it) => it instanceof RegExp),
@@ -53,6 +56,7 @@ export function readIdentitySettings(options: GatewayOptions, base: string): Ide
     authorize,
     consumed:
       consumed.length === 0 ? undefined : Object.fromEntries(consumed.map((name) => [name.toLowerCase(), undefined])),
+    telling: new Set([...telling, ...(authorize?.reads ?? []), ...consumed].map((name) => name.toLowerCase())),
   }
 }
 

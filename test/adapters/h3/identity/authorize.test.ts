@@ -119,6 +119,28 @@ describe('trustedHeader', () => {
     expect(pool.acquired).toEqual([])
   })
 
+  test('reaches the worker as the proxy sent it, whatever the client has the proxy pass on', async () => {
+    const told = signal<string[]>()
+    const authorize = trustedHeader('X-User')
+    const { port } = await openScene(
+      (req, res) => {
+        told.resolve(req.rawHeaders)
+        res.end('ok')
+      },
+      { authorize },
+    )
+    const client = await dial(port)
+    client.send(
+      'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nX-User: alice\r\nx_user: root\r\nX_Session-Id: blue\r\n' +
+        'x_other: kept\r\nX-Hop: 1\r\nConnection: X-User, X-Session-Id, X-Hop\r\n\r\n',
+    )
+    const headers = (await told.promise).join('\n')
+    expect(headers).toContain('X-User\nalice')
+    expect(headers).toContain('X-Session-Id\nred')
+    expect(headers).toContain('x_other\nkept')
+    expect(headers).not.toMatch(/x_user|X_Session|X-Hop/)
+  })
+
   test.each(['10.0.0.0/33', '10.0.0', '::/129', 'proxy.example.org', '10.0.0.0/x'])(
     'refuses the network %j',
     (entry) => {
