@@ -39,6 +39,7 @@ export function handle(
     }
     if (req.url === '*' && req.method === 'OPTIONS') {
       answerPing(res)
+      if (seen !== undefined) seen.status = res.statusCode
       seen?.answered()
       return
     }

@@ -29,6 +29,14 @@ async function observed(worker: Handler | Parameters<typeof openScene>[0], optio
 }
 
 describe('onRequest is told, once each,', () => {
+  test('of OPTIONS *, which the gateway answers itself', async () => {
+    const { port, next } = await observed(() => {})
+    const client = await dial(port)
+    client.send('OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+    expect(await client.head()).toMatch(/^HTTP\/1\.1 204 /)
+    expect(await next()).toMatchObject({ outcome: 'answered', status: 204, code: undefined, sessionId: undefined })
+  })
+
   test('of a request that was answered', async () => {
     const { port, next, gateway } = await observed((req, res) => {
       req.resume()
