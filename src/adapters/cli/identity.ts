@@ -85,11 +85,12 @@ function sessionSource(text: string): SessionSource {
 function sign(given: Given, env: NodeJS.ProcessEnv): IdentityOptions['sign'] {
   const forged = oneOf('forged', given.one('forged'), ['refuse', 'issue'])
   const fromFile = given.has('keys-file')
-  const text = fromFile ? readSecret('keys-file', given.one('keys-file')) : (env['CORRAL_KEYS'] ?? '')
-  const keys = linesOf(fromFile ? text : text.replaceAll(',', '\n'))
+  const text = fromFile ? readSecret('keys-file', given.one('keys-file')) : env['CORRAL_KEYS']
+  const keys = linesOf((fromFile ? text : text?.replaceAll(',', '\n')) ?? '')
   if (keys.length > 0) return { keys, forged }
   if (fromFile) throw new UsageError('--keys-file expects a file with a key in a line, got none')
-  if (text !== '') throw new UsageError('CORRAL_KEYS expects keys with commas between, got none')
+  // Set and empty: a secret that has not arrived. Without it anyone could have any session.
+  if (text !== undefined) throw new UsageError('CORRAL_KEYS expects keys with commas between, got none')
   if (forged === 'issue') throw new UsageError('--forged issue has no effect without --keys-file')
   return undefined
 }

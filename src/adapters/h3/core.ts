@@ -16,6 +16,8 @@ export interface Core {
   readonly underway: Underway
   readonly heartbeat: Heartbeat
   readonly identifier: Identifier
+  /** Tells `onError` of what was refused before there was a request. */
+  reportMalformed(refusal: Refusal): void
   /** Tells `onError` of a failure, with the cause that the client is not shown, and returns what the client is shown. */
   report(req: IncomingMessage, error: unknown, about: About): Refusal
 }
@@ -42,6 +44,10 @@ export function createCore(pool: Pool, settings: Settings): Core {
     heartbeat: new Heartbeat(settings.pingInterval),
     underway: { requests: 0, webSockets: 0 },
     identifier: new Identifier(settings),
+    reportMalformed({ code, status, cause }) {
+      const nothing = { sessionId: undefined, method: undefined, target: undefined }
+      callOut(() => settings.onError?.({ code, status, cause, ...nothing }))
+    },
     report(req, error, { sessionId, cut }) {
       const refusal = toRefusal(error)
       if (cut) observationOf(req)?.cutFor(refusal)

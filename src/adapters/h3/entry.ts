@@ -56,6 +56,13 @@ export function handle(
   }
 }
 
+/** RFC 9110 §10.1.1: of `Expect` there is nothing but `100-continue`. */
+export function refuseExpectation(core: Core, req: IncomingMessage, res: ServerResponse): void {
+  const seen = observe('http', req, core.settings)
+  if (seen !== undefined) res.once('close', () => queueMicrotask(() => seen.end()))
+  refuse(core, req, res, new Refusal('EXPECTATION_UNSUPPORTED'))
+}
+
 /** Takes an upgrade that lies under `base`. */
 export async function handleUpgrade(core: Core, client: UpgradeClient, base: string | undefined): Promise<void> {
   const seen = observe('websocket', client.req, core.settings)

@@ -5,10 +5,11 @@ import type { H3 } from 'h3'
 import type { Pool } from '../../index.ts'
 import { createApp } from './app.ts'
 import { createCore } from './core.ts'
-import { handle, handleUpgrade } from './entry.ts'
+import { handle, handleUpgrade, refuseExpectation } from './entry.ts'
 import type { GatewayListener } from './listen.ts'
 import { listen } from './listen.ts'
 import type { GatewayOptions, ListenOptions } from './options.ts'
+import type { Refusal } from './problem.ts'
 import { assertPool, readListenOptions, readSettings } from './settings.ts'
 import { clientOf } from './upgrade-client.ts'
 
@@ -64,7 +65,12 @@ export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
     checkContinue: (req, res) => handle(core, req, res, base, true),
     upgrade: (req, socket, head) => handleUpgrade(core, clientOf(core, req, socket as Socket, head), base),
     stats: () => ({ ...core.underway }),
-    listen: async (listenOptions = {}) => listen(gateway, readListenOptions(listenOptions)),
+    listen: async (listenOptions = {}) => listen(handlers, readListenOptions(listenOptions)),
+  }
+  const handlers = {
+    ...gateway,
+    checkExpectation: (req: IncomingMessage, res: ServerResponse) => refuseExpectation(core, req, res),
+    onMalformed: (refusal: Refusal) => core.reportMalformed(refusal),
   }
   return gateway
 }

@@ -111,6 +111,10 @@ export function requestHeaders(
     if (value !== undefined) headers.push(name, value)
   }
   if (cookies?.length) headers.push('Cookie', cookies.join('; '))
+  // RFC 9112 §3.2
+  if (clientHost === undefined && req.httpVersionMajor === 1 && req.httpVersionMinor === 1) {
+    throw new Refusal('REQUEST_INVALID')
+  }
   clientHost = context.authority ?? clientHost
   if (policy.host === 'keep' && clientHost) headers[1] = clientHost
   // An empty one is for targets without an authority (RFC 9110 §7.2).

@@ -6,7 +6,8 @@ import type { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
 import { Connections } from './connections.ts'
 import { maxCollected } from './headers.ts'
-import { malformedAnswer } from './malformed.ts'
+import { malformed, malformedAnswer } from './malformed.ts'
+import type { Refusal } from './problem.ts'
 import { openServer } from './server.ts'
 import type { ListenSettings } from './settings.ts'
 import { readGrace } from './settings.ts'
@@ -35,6 +36,9 @@ interface Handlers {
   handler(req: IncomingMessage, res: ServerResponse): void
   checkContinue(req: IncomingMessage, res: ServerResponse): void
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
+  checkExpectation(req: IncomingMessage, res: ServerResponse): void
+  /** Told of what was refused before there was a request. */
+  onMalformed(refusal: Refusal): void
 }
 
 export async function listen(handlers: Handlers, settings: ListenSettings): Promise<GatewayListener> {
@@ -49,6 +53,10 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
     connections.begin(req, res)
     handlers.checkContinue(req, res)
   })
+  server.on('checkExpectation', (req, res) => {
+    connections.begin(req, res)
+    handlers.checkExpectation(req, res)
+  })
   const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     connections.upgraded(socket as Socket)
     void handlers.upgrade(req, socket, head)
@@ -61,7 +69,9 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
   // Where it is refused, as no WebSocket. Node would close the connection without an answer.
   server.on('connect', upgrade)
   server.on('clientError', (error: Error, socket: Duplex) => {
-    connections.refuse(socket as Socket, malformedAnswer(error))
+    const refusal = malformed(error)
+    if (refusal !== undefined) handlers.onMalformed(refusal)
+    connections.refuse(socket as Socket, refusal && malformedAnswer(refusal))
   })
   let stopped: Promise<void> | undefined
   const close = async (options: CloseOptions = {}) => {

@@ -2,13 +2,8 @@ import { STATUS_CODES } from 'node:http'
 import type { ProblemCode } from './problem.ts'
 import { Refusal, problemBody } from './problem.ts'
 
-/**
- * The answer to what Node's parser could not read or would not wait for, where there is no request to respond to; `undefined`
- * for an error of the connection, where nobody is left to be answered.
- */
-export function malformedAnswer(error: Error & { code?: unknown }): string | undefined {
-  const refusal = toRefusal(error)
-  if (refusal === undefined) return undefined
+/** The answer where there is no request to respond to. */
+export function malformedAnswer(refusal: Refusal): string {
   const { status } = refusal
   const body = problemBody(refusal)
   return [
@@ -29,8 +24,12 @@ const codes: ReadonlyMap<unknown, ProblemCode> = new Map<unknown, ProblemCode>([
   ['ERR_HTTP_REQUEST_TIMEOUT', 'CLIENT_TIMEOUT'],
 ])
 
-function toRefusal({ code }: { code?: unknown }): Refusal | undefined {
-  const known = codes.get(code)
-  if (known !== undefined) return new Refusal(known)
-  return String(code).startsWith('HPE_') ? new Refusal('REQUEST_MALFORMED') : undefined
+/**
+ * What is to be said to bytes that Node's parser could not read, or would not wait for; `undefined` for an error of the
+ * connection, where nobody is left to be answered.
+ */
+export function malformed(error: Error & { code?: unknown }): Refusal | undefined {
+  const known = codes.get(error.code)
+  if (known !== undefined) return new Refusal(known, { cause: error })
+  return String(error.code).startsWith('HPE_') ? new Refusal('REQUEST_MALFORMED', { cause: error }) : undefined
 }

@@ -15,6 +15,7 @@ export type ProblemCode =
   | 'REQUEST_MALFORMED'
   | 'HEADERS_TOO_LARGE'
   | 'HTTP_VERSION_UNSUPPORTED'
+  | 'EXPECTATION_UNSUPPORTED'
   | 'TRANSFER_CODING_UNSUPPORTED'
   | 'UPGRADE_INVALID'
   | 'REQUEST_REFUSED'
@@ -51,6 +52,12 @@ export const problems: Readonly<Record<ProblemCode, Problem>> = {
   REQUEST_INVALID: { status: 400, close: 1008, retry: false, title: 'The request cannot be forwarded' },
   REQUEST_MALFORMED: { status: 400, close: 1008, retry: false, title: 'The request is not HTTP' },
   HEADERS_TOO_LARGE: { status: 431, close: 1008, retry: false, title: 'The head of the request is too large' },
+  EXPECTATION_UNSUPPORTED: {
+    status: 417,
+    close: 1008,
+    retry: false,
+    title: 'The request expects something besides 100-continue',
+  },
   HTTP_VERSION_UNSUPPORTED: {
     status: 505,
     close: 1008,

@@ -31,6 +31,10 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
     throw new InvalidOptionError('tls', 'a certificate and the key that belongs to it, in PEM', got)
   })
   const server = listener.server as Server
+  if (listener.https !== false && listener.https.cert.trim() === '') {
+    server.close()
+    throw new InvalidOptionError('tls', 'a certificate and the key that belongs to it, in PEM', 'an empty certificate')
+  }
   const bound = (server.address() as AddressInfo).port
   if (port !== 0 && bound !== port) {
     server.close()
@@ -44,7 +48,12 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
   server.keepAliveTimeout = keepAliveTimeout
   // listhen has no place for these. Node reads the one with every connection, and the other when it begins to listen.
   const interval = Math.min(maxCheckInterval, Math.max(minCheckInterval, Math.ceil(headersTimeout / 4)))
-  Object.assign(server, { maxHeaderSize: headersSize, connectionsCheckingInterval: interval })
+  Object.assign(server, {
+    maxHeaderSize: headersSize,
+    connectionsCheckingInterval: interval,
+    // A request without a host is refused as all others are, and not by Node.
+    requireHostHeader: false,
+  })
   server.emit('listening')
   return server
 }

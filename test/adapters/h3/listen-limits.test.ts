@@ -1,30 +1,33 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createServer } from 'node:http'
 import { createGateway, fromHeader } from 'corral/h3'
-import type { ListenOptions } from 'corral/h3'
+import type { GatewayFailure, ListenOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
 import { dial, listenOn } from './_scene.ts'
 
 async function openListener(options: ListenOptions) {
   const port = await listenOn(createServer({ maxHeaderSize: 65_536 }, (_req, res) => res.end('ok')))
   const pool = new FakePool({ host: '127.0.0.1', port })
-  const listener = await createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') }).listen({
-    port: 0,
-    ...options,
+  const failures: GatewayFailure[] = []
+  const gateway = createGateway(pool.asPool, {
+    sessionId: fromHeader('x-session-id'),
+    onError: (failure) => failures.push(failure),
   })
+  const listener = await gateway.listen({ port: 0, ...options })
   onTestFinished(() => listener.close({ grace: 0 }))
-  return { pool, port: listener.port }
+  return { pool, port: listener.port, failures }
 }
 
 describe('a listener', () => {
   test('answers 408 to a head that does not come in time, however it trickles', async () => {
-    const { port, pool } = await openListener({ headersTimeout: 200 })
+    const { port, pool, failures } = await openListener({ headersTimeout: 200 })
     const client = await dial(port)
     client.send('GET / HTTP/1.1\r\nHost: a\r\n')
     const trickle = setInterval(() => client.send('X-Slow: 1\r\n'), 20)
     onTestFinished(() => clearInterval(trickle))
     expect(await client.rest()).toMatch(/^HTTP\/1\.1 408 [\s\S]*"code":"CLIENT_TIMEOUT"/)
     expect(pool.acquired).toEqual([])
+    expect(failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: 408, target: undefined }])
   })
 
   test('answers 431 to a head that is too large, and takes a larger one where that is wanted', async () => {
@@ -38,6 +41,25 @@ describe('a listener', () => {
     const taken = await dial(large.port)
     taken.send(head)
     expect(await taken.rest()).toMatch(/^HTTP\/1\.1 200 /)
+  })
+
+  test.each([
+    ['no host', 'GET / HTTP/1.1\r\nX-Session-Id: red\r\n\r\n', 400, 'REQUEST_INVALID'],
+    [
+      'an unknown expectation',
+      'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nExpect: foo\r\n\r\n',
+      417,
+      'EXPECTATION_UNSUPPORTED',
+    ],
+    ['no HTTP at all', 'hello\r\n\r\n', 400, 'REQUEST_MALFORMED'],
+  ])('answers a request with %s by itself, and tells of it', async (_what, text, status, code) => {
+    const { port, pool, failures } = await openListener({})
+    const client = await dial(port)
+    client.send(text)
+    expect(await client.head()).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+    await client.take(`"code":"${code}"}`)
+    expect(pool.acquired).toEqual([])
+    expect(failures).toMatchObject([{ code, status }])
   })
 
   test('closes an idle connection after keepAliveTimeout', async () => {

@@ -170,6 +170,7 @@ describe('with tls, the gateway', () => {
     ['there is no file', () => ({ cert: path('none.pem'), key: path('key.pem') })],
     ['the key is no key', () => ({ cert: path('cert.pem'), key: path('cert.pem') })],
     ['there is no key', () => ({ cert: path('cert.pem') })],
+    ['there is nothing in the certificate', () => ({ cert: '/dev/null', key: path('key.pem') })],
   ])('refuses to listen when %s, without telling secrets', async (_what, tls) => {
     const gateway = createGateway(new FakePool({ host: '127.0.0.1', port: 1 }).asPool, { sessionId: fromCookie('sid') })
     const error: unknown = await gateway.listen({ port: 0, tls: tls() as never }).catch((thrown: unknown) => thrown)
