@@ -37,6 +37,11 @@ const crashed = (workerId: string, from = 'spawning', served = false) => ({
   served,
   failure: { code: 'WORKER_START_FAILED', message: `${workerId} broke`, exitCode: 1, signal: null, output: [] },
 })
+const dead = (slot: number, from: string) => ({
+  type: `xstate.done.actor.slot${slot}`,
+  actorId: `slot${slot}`,
+  output: { workerId: `w${slot}`, from, reason: 'stopped', exitCode: 0, signal: null, failure: null },
+})
 const pressed = { type: 'host.pressed', cpu: 1, memory: null }
 const relieved = { type: 'host.relieved', cpu: 0, memory: null }
 const isOpen = ({ snapshot }: ReturnType<typeof after>) => snapshot.matches({ running: { breaker: 'open' } })
@@ -206,11 +211,6 @@ describe('while the host is pressed', () => {
 
   test('workers are started up to the minimum, and neither for who waits nor as spares', () => {
     const rules = { size: { min: 1, warm: 1, startConcurrency: 3 } }
-    const dead = (slot: number, from: string) => ({
-      type: `xstate.done.actor.slot${slot}`,
-      actorId: `slot${slot}`,
-      output: { workerId: `w${slot}`, from, reason: 'stopped', exitCode: 0, signal: null, failure: null },
-    })
     const begin = [spawned('w1'), pressed, acquire(1), acquire(2)]
     // The first fills the pool, the second is the spare.
     expect(after(rules, ...begin).context.workers).toEqual(['w1', 'w2'])
@@ -218,5 +218,21 @@ describe('while the host is pressed', () => {
     expect(after(rules, ...begin, dead(1, 'healthy'), dead(2, 'spawning')).context.workers).toEqual(['w3'])
     const later = after(rules, ...begin, dead(1, 'healthy'), dead(2, 'spawning'), relieved)
     expect(later.context.workers).toEqual(['w3', 'w4', 'w5'])
+  })
+
+  test('the minimum is probed for with one start at a time once starts have failed', () => {
+    const lost = [1, 2].flatMap((slot) => [crashed(`w${slot}`, 'healthy'), dead(slot, 'restarting')])
+    const cooled = { type: 'xstate.after.cooldown.pool.running.breaker.open' }
+    const rules = { breaker: { failures: 1, cooldown: 50 }, size: { min: 2 } }
+    expect(after(rules, spawned('w1'), spawned('w2'), pressed, ...lost, cooled).context.workers).toEqual(['w3'])
+  })
+
+  test('a session waits for a worker that is idle, though no other one can be started', () => {
+    const rules = { breaker: { failures: 1, cooldown: 50 }, size: { min: 2 } }
+    const begin = [spawned('w1'), spawned('w2'), crashed('w1', 'healthy'), pressed, acquire(1)]
+    const { waiting, told } = after(rules, ...begin)
+    expect(told('pool.breakerOpened')).toHaveLength(1)
+    expect({ waiting, refused: told('session.refused') }).toEqual({ waiting: [1], refused: [] })
+    expect(after(rules, ...begin, relieved).sent('worker.lease')).toMatchObject([{ to: 'slot2', event: { token: 1 } }])
   })
 })

@@ -28,6 +28,15 @@ describe('draining one worker', () => {
     expect(pool.stats().workers).toMatchObject({ total: 1, leased: 1 })
   })
 
+  test('leaves nothing of it in the actor of the pool', async () => {
+    const { acquire, pool } = await openPool({ size: { min: 0 } })
+    const lease = await acquire('a')
+    expect(Object.keys(pool.actor.getSnapshot().children)).toHaveLength(1)
+    await pool.drainWorker(lease.worker.id, { deadline: 0 })
+    await settled()
+    expect(Object.keys(pool.actor.getSnapshot().children)).toEqual([])
+  })
+
   test('cannot be leased from that moment on', async () => {
     const backend = new FakeBackend({ stops: false })
     const { acquire, pool } = await openPool({ size: { min: 2 } }, backend)
