@@ -3,7 +3,7 @@ import type { Failure } from './failure.ts'
 import { plan, type Plan, type SizeLimits } from './sizing.ts'
 import { childOf, type Slots } from './slots.ts'
 import { emptyQueue, type WaitQueue } from './wait-queue.ts'
-import type { WorkerPolicy } from './worker.ts'
+import type { WorkerPolicy } from './worker-context.ts'
 
 /** The rules a pool lives by. All times in milliseconds. */
 export interface PoolPolicy {

@@ -1,5 +1,5 @@
 import type { WorkerAddress, WorkerStatus } from '../machines/events.ts'
-import type { WorkerContext } from '../machines/worker.ts'
+import type { WorkerContext } from '../machines/worker-context.ts'
 import { toEpoch, type Clock } from './clock.ts'
 import type { SessionRecord } from './session-record.ts'
 import type { Slot } from './slot.ts'

@@ -1,6 +1,7 @@
 import { fromCallback, fromPromise } from 'xstate'
 import type { ProcessCommand, ProcessFact } from '../machines/events.ts'
-import { workerMachine, type ProcessInput, type ResetInput } from '../machines/worker.ts'
+import { workerMachine } from '../machines/worker.ts'
+import type { ProcessInput, ResetInput } from '../machines/worker-context.ts'
 import type { WorkerInstance } from './backend.ts'
 import { sleep, type Clock } from './clock.ts'
 import { requestStatus } from './http-client.ts'
