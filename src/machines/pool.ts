@@ -1,4 +1,4 @@
-import { and, assertEvent, assign, emit, enqueueActions, setup, stateIn, stopChild } from 'xstate'
+import { and, assertEvent, assign, emit, enqueueActions, sendTo, setup, stateIn, stopChild } from 'xstate'
 import type {
   PoolCommand,
   PoolFact,
@@ -124,11 +124,10 @@ export const poolMachine = setup({
       enqueue.assign({ idle: without(context.idle, event.workerId) })
       enqueue.sendTo(slotOf(context, event.workerId), { type: 'worker.stop', grace: event.grace })
     }),
-    stopThisWorker: enqueueActions(({ context, enqueue, event }) => {
-      const { workerId } = event as StatusFact
-      enqueue.assign({ idle: without(context.idle, workerId) })
-      enqueue.sendTo(slotOf(context, workerId), { type: 'worker.stop', grace: context.grace ?? undefined })
-    }),
+    stopThisWorker: sendTo(
+      ({ context, event }) => slotOf(context, (event as StatusFact).workerId),
+      ({ context }) => ({ type: 'worker.stop' as const, grace: context.grace ?? undefined }),
+    ),
     recordGrace: assign(({ event }) => {
       assertEvent(event, 'pool.drain')
       return { grace: event.grace ?? null }
@@ -239,7 +238,7 @@ export const poolMachine = setup({
     'worker.resetting': { actions: ['count', 'relay'] },
     'worker.draining': { actions: ['count', 'dropIdle', 'relay'] },
     'worker.crashed': { actions: ['count', 'dropIdle', 'countFailure', 'relay'] },
-    'worker.restarting': { actions: ['count', 'dropIdle', 'relay'] },
+    'worker.restarting': { actions: ['count', 'relay'] },
     'session.closing': { actions: 'relay' },
     'session.lost': { actions: 'relay' },
     'session.ended': { actions: 'relay' },
@@ -371,7 +370,7 @@ export const poolMachine = setup({
         'session.acquire': { actions: { type: 'refuse', params: { code: 'POOL_DRAINING' } } },
         'worker.leaseRefused': { actions: { type: 'refuse', params: { code: 'POOL_DRAINING' } } },
         'worker.ready': { actions: ['count', 'relay', 'stopThisWorker'] },
-        'worker.restarting': { actions: ['count', 'dropIdle', 'relay', 'stopThisWorker'] },
+        'worker.restarting': { actions: ['count', 'relay', 'stopThisWorker'] },
         // Nobody comes after it. XState copies all children to stop one.
         'xstate.done.actor.*': { actions: 'buryWorker' },
       },
