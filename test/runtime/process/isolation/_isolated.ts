@@ -36,6 +36,26 @@ export function isolated(
   return { ...base, isolation, ...options, env: { ...base.env, ...env } }
 }
 
+/** A worker on a unix socket that takes memory without end, itself, when it is asked for anything but a connection. */
+export const hungryWorker = {
+  command: '/usr/bin/python3',
+  args: [
+    '-c',
+    `
+import sys, socket
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+while True:
+    client = server.accept()[0]
+    if client.recv(100):
+        taken = bytearray(64 << 20)
+        for i in range(64): taken += bytes(16 << 20)
+`,
+    '{{socket}}',
+  ],
+}
+
 /** A pool that is closed after the test. */
 export async function openPool(options: ProcessWorkerOptions, rest: Omit<PoolOptions, 'worker'> = {}) {
   const events: PoolEvent[] = []

@@ -1,10 +1,6 @@
-import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { spawnSync } from 'node:child_process'
+import { describe, expect, test } from 'vitest'
 import type { ProcessWorkerOptions } from 'corral'
-import { root } from '../../../_build.ts'
 import { isolated, levels, openPool, send, sh, usesIsolation } from './_isolated.ts'
 
 usesIsolation()
@@ -58,93 +54,4 @@ describe.runIf(process.platform === 'linux').each(levels)('at level %s', (level)
     },
     60_000,
   )
-})
-
-const USER = '64321'
-
-/** The built package where a user can go to whom the repository may be closed. */
-function installForUser(): string {
-  const directory = mkdtempSync(join(tmpdir(), 'user-'))
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
-  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: object }
-  const packages = Object.keys(dependencies).map((name) => join('node_modules', name))
-  for (const path of ['dist', 'package.json', 'test/fixtures', ...packages]) {
-    cpSync(join(root, path), join(directory, path), { recursive: true })
-  }
-  execFileSync('chown', ['-R', `${USER}:${USER}`, directory])
-  return directory
-}
-
-function runAsUser(directory: string, script: string): unknown {
-  const command = [
-    '--reuid',
-    USER,
-    '--regid',
-    USER,
-    '--clear-groups',
-    '--',
-    'node',
-    '--input-type=module',
-    '-e',
-    script,
-  ]
-  const env = { PATH: process.env['PATH'], HOME: directory, TMPDIR: directory }
-  return JSON.parse(execFileSync('setpriv', command, { cwd: directory, env, encoding: 'utf8' }))
-}
-
-/** Runs as somebody who is nobody on this machine: with an id that no account has. */
-describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for an ordinary user', () => {
-  test.each(levels)(
-    'level %s starts, isolates and stops a worker',
-    (level) => {
-      const directory = installForUser()
-      const fixtures = join(directory, 'test/fixtures')
-      const isolation = level === 'full' ? { level, network: 'none', binds: [fixtures] } : level
-      const options = { command: 'node', args: [join(fixtures, 'echo-server.mjs'), '{{socket}}'], isolation }
-      const script = `
-        import { createPool, processWorker } from '${directory}/dist/index.js'
-        const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}) })
-        const dead = new Promise((resolve) => pool.on('worker.dead', resolve))
-        const lease = await pool.acquire('red')
-        lease.release()
-        const { isolation } = pool.stats()
-        await pool.close()
-        console.log(JSON.stringify({ isolation, dead: await dead }))`
-      expect(runAsUser(directory, script)).toMatchObject({
-        isolation: { level, missing: [] },
-        dead: { reason: 'stopped', exitCode: 0, signal: null },
-      })
-    },
-    60_000,
-  )
-
-  test('limits without a cgroup to set them in are refused, with the probe that failed', () => {
-    const directory = installForUser()
-    const script = `
-      import { createPool, processWorker } from '${directory}/dist/index.js'
-      await createPool({ worker: processWorker({ command: 'node', limits: { memory: 1 << 28 } }) }).catch((error) =>
-        console.log(JSON.stringify({ ...error, message: error.message })))`
-    expect(runAsUser(directory, script)).toMatchObject({
-      code: 'SANDBOX_UNAVAILABLE',
-      wanted: 'limits.memory',
-      probe: 'limit memory',
-      message: expect.stringContaining('Delegate=yes') as string,
-    })
-  })
-
-  test('and may go on without them, which is told', () => {
-    const directory = installForUser()
-    const options = { command: 'node', limits: { memory: 1 << 28 }, onUnavailable: 'degrade' }
-    const script = `
-      import { createPool, processWorker } from '${directory}/dist/index.js'
-      const warned = new Promise((resolve) => process.once('warning', resolve))
-      const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}), size: { min: 0 } })
-      const { isolation } = pool.stats()
-      await pool.close()
-      console.log(JSON.stringify({ isolation, warning: (await warned).message }))`
-    expect(runAsUser(directory, script)).toMatchObject({
-      isolation: { level: 'group', missing: ['limits.memory'] },
-      warning: expect.stringContaining('limits.memory is not to be had') as string,
-    })
-  })
 })

@@ -1,0 +1,128 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { fixtureProcesses } from '../../../_processes.ts'
+import { delegateCgroups } from '../_cgroups.ts'
+import { hungryWorker, levels, usesIsolation } from './_isolated.ts'
+import { runAsUser, USER, usesInstallation } from './_user.ts'
+
+usesIsolation()
+
+describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for an ordinary user', () => {
+  const directory = usesInstallation()
+
+  test.each(levels)(
+    'level %s starts, isolates and stops a worker',
+    (level) => {
+      const fixtures = join(directory, 'test/fixtures')
+      const isolation = level === 'full' ? { level, network: 'none', binds: [fixtures] } : level
+      const options = { command: 'node', args: [join(fixtures, 'echo-server.mjs'), '{{socket}}'], isolation }
+      const script = `
+        import { createPool, processWorker } from '${directory}/dist/index.js'
+        const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}) })
+        const dead = new Promise((resolve) => pool.on('worker.dead', resolve))
+        const lease = await pool.acquire('red')
+        lease.release()
+        const { isolation } = pool.stats()
+        await pool.close()
+        console.log(JSON.stringify({ isolation, dead: await dead }))`
+      expect(runAsUser(directory, script)).toMatchObject({
+        isolation: { level, missing: [] },
+        dead: { reason: 'stopped', exitCode: 0, signal: null },
+      })
+    },
+    60_000,
+  )
+
+  test('limits without a cgroup to set them in are refused, with the probe that failed', () => {
+    const script = `
+      import { createPool, processWorker } from '${directory}/dist/index.js'
+      await createPool({ worker: processWorker({ command: 'node', limits: { memory: 1 << 28 } }) }).catch((error) =>
+        console.log(JSON.stringify({ ...error, message: error.message })))`
+    expect(runAsUser(directory, script)).toMatchObject({
+      code: 'SANDBOX_UNAVAILABLE',
+      wanted: 'limits.memory',
+      probe: 'limit memory',
+      message: expect.stringContaining('Delegate=yes') as string,
+    })
+  })
+
+  test('and may go on without them, which is told', () => {
+    const options = { command: 'node', limits: { memory: 1 << 28 }, onUnavailable: 'degrade' }
+    const script = `
+      import { createPool, processWorker } from '${directory}/dist/index.js'
+      const warned = new Promise((resolve) => process.once('warning', resolve))
+      const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}), size: { min: 0 } })
+      const { isolation } = pool.stats()
+      await pool.close()
+      console.log(JSON.stringify({ isolation, warning: (await warned).message }))`
+    expect(runAsUser(directory, script)).toMatchObject({
+      isolation: { level: 'group', missing: ['limits.memory'] },
+      warning: expect.stringContaining('limits.memory is not to be had') as string,
+    })
+  })
+
+  describe('with cgroups that were given to it', () => {
+    const limits = { memory: 128 * 1024 ** 2, cpu: 0.5, pids: 40 }
+
+    /** Runs `body` with a pool of such workers, and returns what it does. */
+    async function runDelegated(worker: object, body: string) {
+      const cgroups = await delegateCgroups(['memory', 'cpu', 'pids', 'unified'], USER)
+      const outcome = runAsUser(
+        directory,
+        `
+        import { request } from 'node:http'
+        import { createPool, processWorker } from '${directory}/dist/index.js'
+        const pool = await createPool({
+          worker: processWorker(${JSON.stringify({ ...worker, limits })}),
+          size: { min: 0, max: 2 },
+        })
+        const ask = ({ worker }, script) => new Promise((resolve) => {
+          const outgoing = request({ ...worker.address, method: 'POST', agent: false }, async (response) => {
+            let text = ''
+            for await (const chunk of response) text += chunk
+            resolve(text)
+          })
+          outgoing.on('error', ({ code }) => resolve(code)).end(script)
+        })
+        const outcome = await (async () => { ${body} })()
+        await pool.close({ force: true })
+        console.log(JSON.stringify({ ...outcome, stats: pool.stats() }))`,
+        cgroups,
+      )
+      expect(outcome).toMatchObject({ stats: { isolation: { level: 'group', missing: [] } } })
+      const left = cgroups.flatMap((path) => readdirSync(path, { withFileTypes: true }))
+      expect(left.filter((entry) => entry.isDirectory())).toEqual([])
+      expect(fixtureProcesses()).toEqual([])
+      return outcome
+    }
+
+    const shell = {
+      command: process.execPath,
+      args: [join(directory, 'test/fixtures/runs-commands.mjs'), '{{socket}}'],
+    }
+
+    test('a fork bomb ends at the limit, and goes with its worker, daemons too', async () => {
+      const bomb = 'for i in $(seq 100); do setsid sleep 1000 >/dev/null 2>&1 & done'
+      const body = `
+        const red = await pool.acquire('red')
+        const bomb = await ask(red, '${bomb}')
+        return { bomb, healthy: await ask(await pool.acquire('blue'), 'echo well') }`
+      expect(await runDelegated(shell, body)).toMatchObject({
+        bomb: expect.stringMatching(/fork|[Rr]esource/) as string,
+        healthy: expect.stringContaining('well') as string,
+      })
+    }, 60_000)
+
+    test('a worker that is out of memory is lost for that reason', async () => {
+      const body = `
+        const lost = new Promise((resolve) => pool.on('session.lost', resolve))
+        await ask(await pool.acquire('red'), 'eat')
+        return { lost: await lost }`
+      expect(await runDelegated(hungryWorker, body)).toMatchObject({
+        lost: { reason: 'oom', signal: 'SIGKILL' },
+        stats: { totals: { workersOutOfMemory: 1 } },
+      })
+    }, 60_000)
+  })
+})
