@@ -55,13 +55,17 @@ export const poolMachine = setup({
   actions: {
     /** Moves the worker from the count it leaves to the one it enters. */
     count: assign(({ context, event }) => recount(context, event as CountedFact)),
-    addIdle: assign(({ context, event }) => ({ idle: [...context.idle, (event as StatusFact).workerId] })),
+    // One action where two would do: XState makes a snapshot of each, and these are what a lease consists of.
+    countIdle: assign(({ context, event }) => ({
+      ...recount(context, event as CountedFact),
+      idle: [...context.idle, (event as StatusFact).workerId],
+    })),
+    countLeased: assign(({ context, event }) => ({ ...recount(context, event as CountedFact), failures: 0 })),
     dropIdle: assign(({ context, event }) => ({ idle: without(context.idle, (event as StatusFact).workerId) })),
     countFailure: assign(({ context, event }) => {
       assertEvent(event, 'worker.crashed')
       return event.served ? {} : { failures: context.failures + 1, failure: event.failure }
     }),
-    forgetFailures: assign({ failures: 0 }),
     forgetFailure: assign({ failure: null }),
     closeBreaker: enqueueActions(({ enqueue }) => {
       enqueue.assign({ failures: 0 })
@@ -178,8 +182,8 @@ export const poolMachine = setup({
     isEmpty: ({ context }) => context.workers.length === 0,
     /** A worker that drains before the pool has started has failed: its crash, once it is gone, ends the pool. */
     canFill: ({ context }) => context.counts.draining === 0 && planFor(context).start > 0,
-    canGrow: and([isRelieved, ({ context }) => planFor(context).start > 0]),
-    canProbe: and([isRelieved, ({ context }) => context.pendingAdds === 0 && planFor(context).start > 0]),
+    canGrow: and([({ context }) => planFor(context).start > 0, isRelieved]),
+    canProbe: and([({ context }) => context.pendingAdds === 0 && planFor(context).start > 0, isRelieved]),
     /** However pressed the host is, the pool keeps the least that it was asked for. */
     lacksMinimum: ({ context }) => minimumPlanFor(context).start > 0,
     canProbeMinimum: ({ context }) => context.pendingAdds === 0 && minimumPlanFor(context).start > 0,
@@ -232,8 +236,8 @@ export const poolMachine = setup({
     'session.cancel': { actions: 'cancelSession' },
     'worker.drain': { guard: 'isKnown', actions: 'drainWorker' },
     'worker.spawning': { actions: ['count', 'relay'] },
-    'worker.ready': { actions: ['count', 'addIdle', 'relay'] },
-    'worker.leased': { actions: ['count', 'forgetFailures', 'announceSession'] },
+    'worker.ready': { actions: ['countIdle', 'relay'] },
+    'worker.leased': { actions: ['countLeased', 'announceSession'] },
     'worker.leaseRefused': { actions: 'queueSession' },
     'worker.resetting': { actions: ['count', 'relay'] },
     'worker.draining': { actions: ['count', 'dropIdle', 'relay'] },
@@ -286,7 +290,7 @@ export const poolMachine = setup({
                 'worker.ready': {
                   guard: 'hasStarted',
                   target: 'closed',
-                  actions: ['count', 'addIdle', 'relay', 'closeBreaker'],
+                  actions: ['countIdle', 'relay', 'closeBreaker'],
                 },
               },
             },
@@ -301,7 +305,7 @@ export const poolMachine = setup({
                 'worker.ready': {
                   guard: 'hasStarted',
                   target: 'closed',
-                  actions: ['count', 'addIdle', 'relay', 'closeBreaker'],
+                  actions: ['countIdle', 'relay', 'closeBreaker'],
                 },
                 'worker.crashed': {
                   guard: 'isProbe',
