@@ -2,7 +2,7 @@ const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const
 
 /**
  * Longest time between the copies of one signal. Ctrl-C reaches every process of a terminal, and a parent such as npm
- * passes its own copy on: that is one request to stop, not two.
+ * passes its own copy on: that is one request to stop, not two. Another signal is nobody's copy.
  */
 const ECHO_MS = 300
 
@@ -20,8 +20,8 @@ export interface StopSignals {
 export function watchSignals(now: () => number = () => performance.now()): StopSignals {
   const stop = new AbortController()
   const cut = new AbortController()
-  let last = -Infinity
   for (const name of SIGNALS) {
+    let last = -Infinity
     process.on(name, () => {
       if (now() - last < ECHO_MS) return
       last = now()

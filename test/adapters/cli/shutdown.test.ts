@@ -94,6 +94,18 @@ describe('a signal', () => {
     expect(await cli.exit).toMatchObject({ code: 0 })
   })
 
+  test('of another kind is nobody’s copy, and stops at once', async () => {
+    const cli = run('echo-server', ['--grace', '10m'])
+    const endless = await get(`${await urlOf(cli)}/sse`, 'red')
+    cli.kill('SIGINT')
+    await cli.line('gateway.stopping')
+    cli.kill('SIGTERM')
+    await expect(endless.text()).rejects.toThrow('terminated')
+    expect(await cli.exit).toMatchObject({ code: 1 })
+    expect(await cli.line('gateway.cutting')).toMatchObject({ signal: 'SIGTERM' })
+    expect(fixtureProcesses()).toEqual([])
+  })
+
   test.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const)('%s leaves no process behind', async (signal) => {
     const cli = run('forks-children', ['--health', 'tcp', '--grace', '0'])
     await get(await urlOf(cli), 'red')
