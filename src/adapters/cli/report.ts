@@ -30,6 +30,8 @@ export type ReportEvent =
       readonly error: unknown
     }
   | ({ readonly type: 'request.ended' } & RequestRecord)
+  /** Something that does no harm, and hardly was meant so. */
+  | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'error'; readonly error: unknown }
 
 export type Report = (event: ReportEvent) => void
@@ -85,6 +87,8 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
       return `${event.signal} again: stopping now`
     case 'gateway.stopped':
       return 'gateway stopped'
+    case 'warning':
+      return event.message
     case 'worker.output':
       return `${event.workerId} ${event.stream} | ${printable(event.line)}`
     case 'request.failed':
@@ -149,6 +153,7 @@ function describeRequest(record: RequestRecord): string {
 }
 
 const WARNINGS: ReadonlySet<ReportEvent['type']> = new Set([
+  'warning',
   'worker.crashed',
   'session.lost',
   'pool.breakerOpened',

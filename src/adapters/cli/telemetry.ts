@@ -23,6 +23,7 @@ export async function createTelemetry(
 ): Promise<Telemetry> {
   const metrics = hasMetrics ? await createMetrics({ processMetrics: true }) : undefined
   const tracing = otel ? await createTracing() : undefined
+  if (tracing?.hasSdk() === false) report({ type: 'warning', message: noSdk })
   const log = accessLog && ((record: RequestRecord) => report({ type: 'request.ended', ...logged(record, accessLog) }))
   return {
     metrics,
@@ -51,6 +52,9 @@ function both(first: OnRequest | undefined, second: OnRequest | undefined): OnRe
 }
 
 const flushTimeout = 3_000
+
+const noSdk =
+  '--otel: no OpenTelemetry SDK is registered, and spans go nowhere; have Node --import one, by NODE_OPTIONS'
 
 /** A query may hold secrets, and is only logged on request. */
 function logged(record: RequestRecord, { queries }: { readonly queries: boolean }): RequestRecord {

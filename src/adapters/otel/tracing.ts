@@ -9,6 +9,8 @@ import { RequestSpan } from './request-span.ts'
 export interface Tracing {
   /** For {@link GatewayOptions.trace}. */
   readonly trace: (req: IncomingMessage) => RequestTrace
+  /** Whether there is an SDK that takes the spans by now: without one nobody ever sees them. */
+  hasSdk(): boolean
   /**
    * Has the SDK export the spans that it holds back: before the process ends, when nothing is served any more. Settles as the SDK's
    * `forceFlush` does.
@@ -31,12 +33,16 @@ export async function createTracing(options: TracingOptions = {}): Promise<Traci
   const { tracerProvider = api.trace, propagator = api.propagation } = settings
   const tracer = tracerProvider.getTracer('corral')
   const tools = { api, tracer, propagator, settings }
+  const sdk = (): SdkProvider => {
+    const provider = settings.tracerProvider ?? api.trace.getTracerProvider()
+    return provider instanceof api.ProxyTracerProvider ? provider.getDelegate() : provider
+  }
   return {
     trace: (req) => new RequestSpan(req, tools),
+    // The delegate of nobody's is the one that does nothing.
+    hasSdk: () => sdk() !== new api.ProxyTracerProvider().getDelegate(),
     flush: async () => {
-      const provider = settings.tracerProvider ?? api.trace.getTracerProvider()
-      const sdk: SdkProvider = provider instanceof api.ProxyTracerProvider ? provider.getDelegate() : provider
-      await sdk.forceFlush?.()
+      await sdk().forceFlush?.()
     },
   }
 }

@@ -99,7 +99,15 @@ describe('--otel', () => {
     const span = JSON.parse(line) as { name: string; traceId: string; spanId: string; attributes: object }
     expect(span).toMatchObject({ name: 'GET', attributes: { 'url.path': '/a', 'http.response.status_code': 200 } })
     expect(answer['headers']).toMatchObject({ traceparent: `00-${span.traceId}-${span.spanId}-01` })
+    expect((await cli.exit).stdout).not.toContain('"type":"warning"')
     rmSync(dirname(spans), { recursive: true })
+  })
+
+  test('warns when there is no SDK to take the spans, and goes on', async () => {
+    const cli = run('echo-server', ['--otel'])
+    expect((await cli.line('warning'))['message']).toContain('no OpenTelemetry SDK is registered')
+    expect(await getJson(await urlOf(cli), 'red')).toMatchObject({ count: 1 })
+    await stop(cli)
   })
 })
 

@@ -310,6 +310,15 @@ test('the SDK that is registered globally is used', async () => {
   expect(seen[0]?.['traceparent']).toMatch(new RegExp(`^00-${traceId}-(?!${clientSpan})[0-9a-f]{16}-01$`))
 })
 
+test('whether an SDK takes the spans shows as soon as there is one', async () => {
+  const tracing = await createTracing()
+  expect(tracing.hasSdk()).toBe(false)
+  trace.setGlobalTracerProvider(new BasicTracerProvider())
+  onTestFinished(() => trace.disable())
+  expect(tracing.hasSdk()).toBe(true)
+  expect((await createTracing({ tracerProvider: new BasicTracerProvider() })).hasSdk()).toBe(true)
+})
+
 test('flush exports what is held back, where the SDK can', async () => {
   const exporter = new InMemorySpanExporter()
   const tracerProvider = new BasicTracerProvider({ spanProcessors: [new BatchSpanProcessor(exporter)] })
