@@ -10,6 +10,7 @@ import type { GatewayListener } from './listen.ts'
 import { listen } from './listen.ts'
 import type { GatewayOptions, ListenOptions } from './options.ts'
 import type { Refusal } from './problem.ts'
+import { assertListenable } from './server.ts'
 import { assertPool, readListenOptions, readSettings } from './settings.ts'
 import { clientOf } from './upgrade-client.ts'
 
@@ -73,4 +74,15 @@ export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
     onMalformed: (refusal: Refusal) => core.reportMalformed(refusal),
   }
   return gateway
+}
+
+/**
+ * Finds out before a pool is started what {@link createGateway} and {@link Gateway.listen} would refuse after it. Listens on the
+ * port for a moment, and answers nobody there.
+ *
+ * @throws `INVALID_OPTION`; an error with the code `EADDRINUSE`, `EACCES`, … when the port cannot be had.
+ */
+export async function checkGateway(options: GatewayOptions, listenOptions: ListenOptions = {}): Promise<void> {
+  readSettings(options)
+  await assertListenable(readListenOptions(listenOptions))
 }

@@ -1,4 +1,4 @@
-export { createGateway } from './gateway.ts'
+export { checkGateway, createGateway } from './gateway.ts'
 export type { Gateway, GatewayStats } from './gateway.ts'
 export type { CloseOptions, GatewayListener } from './listen.ts'
 export type { RequestRecord, RequestTrace } from './observe.ts'

@@ -128,7 +128,7 @@ export interface SignOptions {
 }
 
 export interface AdoptOptions {
-  /** Response header that the worker's id is in. @default the first of `sessionId` that is a header */
+  /** Response header that the worker's id is in. @default the one of `sessionId` that is a header */
   readonly header?: string | undefined
 }
 

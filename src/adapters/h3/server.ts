@@ -38,7 +38,10 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
   const bound = (server.address() as AddressInfo).port
   if (port !== 0 && bound !== port) {
     server.close()
-    throw portError('EADDRNOTAVAIL', `Port ${port} cannot be listened on: browsers refuse it, and so does listhen`)
+    throw portError(
+      'ERR_UNSAFE_PORT',
+      `Cannot listen on ${hostname}:${port}: browsers refuse this port, and so does listhen`,
+    )
   }
   // listhen's bookkeeping for a close of its own goes with its listener; it would cost every request.
   server.removeAllListeners('request')
@@ -56,6 +59,14 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
   })
   server.emit('listening')
   return server
+}
+
+/** @throws as {@link openServer} */
+export async function assertListenable(settings: ListenSettings): Promise<void> {
+  // A certificate of our own making is as good as any, and takes its time.
+  const server = await openServer({ ...settings, tls: settings.tls !== true && settings.tls })
+  server.close()
+  server.closeAllConnections()
 }
 
 /** How often Node looks for heads that are late, in milliseconds. */
@@ -85,7 +96,8 @@ async function assertFree(port: number, hostname: string): Promise<void> {
 function explain(code: string | undefined): string {
   if (code === 'EADDRINUSE') return 'the port is in use'
   if (code === 'EACCES') return 'ports below 1024 need privileges'
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return 'this machine has no such address'
+  if (code === 'EADDRNOTAVAIL') return 'this machine has no such address'
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'the name cannot be resolved'
   return code ?? 'unknown error'
 }
 

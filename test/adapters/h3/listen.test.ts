@@ -48,7 +48,7 @@ describe('listen', () => {
   })
 
   test('rejects on a port that listhen would replace', async () => {
-    await expect(gateway().listen({ port: 6000 })).rejects.toMatchObject({ code: 'EADDRNOTAVAIL' })
+    await expect(gateway().listen({ port: 6000 })).rejects.toMatchObject({ code: 'ERR_UNSAFE_PORT' })
   })
 
   test('rejects on an address that this machine does not have', async () => {

@@ -1,5 +1,7 @@
+import { type AddressInfo, createServer } from 'node:net'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { createGateway, fromHeader, problems } from 'corral/h3'
+import { checkGateway, createGateway, fromHeader, problems, trustedHeader } from 'corral/h3'
 import type { GatewayOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
 
@@ -54,8 +56,31 @@ describe('createGateway', () => {
     expect(make).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', option: 'pool' }))
   })
 
-  test('refuses names that are no names', () => {
-    expect(() => fromHeader('x y')).toThrow(expect.objectContaining({ option: 'fromHeader(name)' }))
+  test.each(['x y', 'Host', 'content-length', 'Connection', 'TE', 'cookie', 'Sec-WebSocket-Key'])(
+    'refuses the header %j, which cannot name a session or a principal',
+    (name) => {
+      expect(() => fromHeader(name)).toThrow(expect.objectContaining({ option: 'fromHeader(name)' }))
+      expect(() => trustedHeader(name)).toThrow(expect.objectContaining({ option: 'trustedHeader(name)' }))
+    },
+  )
+})
+
+describe('checkGateway', () => {
+  test('finds what createGateway and listen would refuse, without a pool, and leaves the port free', async () => {
+    const server = createServer()
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve)
+    })
+    const { port } = server.address() as AddressInfo
+    await expect(checkGateway({ sessionId: [] })).rejects.toMatchObject({ option: 'sessionId' })
+    await expect(checkGateway({ sessionId }, { port: -1 })).rejects.toMatchObject({ option: 'port' })
+    await expect(checkGateway({ sessionId }, { port })).rejects.toMatchObject({ code: 'EADDRINUSE' })
+    await promisify(server.close.bind(server))()
+    const tls = { cert: '/no/such', key: '/no/such' }
+    await expect(checkGateway({ sessionId }, { port, tls })).rejects.toMatchObject({ option: 'tls' })
+    await checkGateway({ sessionId }, { port })
+    const listener = await createGateway(pool, { sessionId }).listen({ port })
+    await listener.close()
   })
 })
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 import { InvalidOptionError } from '../../../index.ts'
-import { isFieldName } from './session-id.ts'
+import { idHeader } from './session-id.ts'
 
 /**
  * Decides on whose behalf a request comes. Returns the principal, such as a user's name; or nothing, which is answered with
@@ -98,10 +98,7 @@ export interface TrustedHeaderOptions {
  * @throws `INVALID_OPTION`
  */
 export function trustedHeader(name: string, options: TrustedHeaderOptions = {}): Authorizer {
-  if (!isFieldName(name)) {
-    throw new InvalidOptionError('trustedHeader(name)', 'the name of a header', JSON.stringify(name) ?? typeof name)
-  }
-  const lower = name.toLowerCase()
+  const lower = idHeader('trustedHeader(name)', name).toLowerCase()
   const proxies = networks(options.proxies ?? ['127.0.0.0/8', '::1'])
   const authorize = (req: IncomingMessage) => {
     const address = req.socket.remoteAddress

@@ -39,9 +39,13 @@ export const defaultIdPattern = /^[A-Za-z0-9._~:@+=-]{1,128}$/
 /** Present, but of no use: fits no sensible pattern, and stops the search. */
 const malformed = ''
 
-/** The id is the value of the header `name`. Sent twice with different values it is malformed. */
+/**
+ * The id is the value of the header `name`. Sent twice with different values it is malformed.
+ *
+ * @throws `INVALID_OPTION`, also for headers that HTTP has a meaning for which no id can have, such as `Host`.
+ */
 export function fromHeader(name: string): SessionIdSource {
-  const lower = token('fromHeader(name)', name).toLowerCase()
+  const lower = idHeader('fromHeader(name)', name).toLowerCase()
   const read = (req: IncomingMessage) => {
     const raw = req.rawHeaders
     let found: string | undefined
@@ -149,8 +153,45 @@ function unquote(value: string): string {
   return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value
 }
 
-export function isFieldName(name: unknown): name is string {
+function isFieldName(name: unknown): name is string {
   return typeof name === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(name)
+}
+
+/**
+ * Fields of a connection or of how one message is framed and taken (RFC 9110 §7.6.1, §8, §10.1.1; RFC 6455 §4.1), and those
+ * that hold cookies, which are `fromCookie`'s: each may be the same in two sessions, or another one in the next request of one.
+ */
+const unfit = new Set([
+  'connection',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'cookie',
+  'date',
+  'expect',
+  'host',
+  'http2-settings',
+  'keep-alive',
+  'proxy-authorization',
+  'proxy-connection',
+  'sec-websocket-accept',
+  'sec-websocket-extensions',
+  'sec-websocket-key',
+  'sec-websocket-version',
+  'set-cookie',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'via',
+])
+
+/** A header that can name a session or a principal. @throws `INVALID_OPTION` */
+export function idHeader(option: string, name: unknown): string {
+  if (!isFieldName(name))
+    throw new InvalidOptionError(option, 'the name of a header', JSON.stringify(name) ?? typeof name)
+  if (!unfit.has(name.toLowerCase())) return name
+  throw new InvalidOptionError(option, 'a header that HTTP itself has no use for', JSON.stringify(name))
 }
 
 /** Names of headers and cookies are tokens (RFC 9110 §5.6.2); for query parameters that is no loss. */

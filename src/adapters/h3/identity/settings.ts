@@ -7,7 +7,7 @@ import type { Authorizer } from './authorize.ts'
 import type { Field, IssueOptions } from './issue.ts'
 import { createIssuer } from './issue.ts'
 import type { IdCarrier, SessionIdSource } from './session-id.ts'
-import { defaultIdPattern, isFieldName } from './session-id.ts'
+import { defaultIdPattern, idHeader } from './session-id.ts'
 import type { IdSigner } from './signature.ts'
 import { createIdSigner } from './signature.ts'
 
@@ -114,11 +114,16 @@ function readAdoptedHeader(
 ): string {
   const options = option === true ? {} : option
   object('adopt', options, ['header'])
-  const name = options.header ?? carriers.find(({ kind }) => kind === 'header')?.name
+  const headers = new Set(carriers.flatMap(({ kind, name }) => (kind === 'header' ? [name.toLowerCase()] : [])))
+  const name = options.header ?? [...headers][0]
   if (name === undefined) {
     throw new InvalidOptionError('adopt', 'a header, or fromHeader among sessionId', 'none of them')
   }
-  return check('adopt.header', 'the name of a header', name, isFieldName).toLowerCase()
+  // Which of them a worker answers with, nobody could tell.
+  if (options.header === undefined && headers.size > 1) {
+    throw new InvalidOptionError('adopt', 'one fromHeader among sessionId, or adopt.header', [...headers].join(', '))
+  }
+  return idHeader('adopt.header', name).toLowerCase()
 }
 
 function conflict(option: string, other: string): InvalidOptionError {

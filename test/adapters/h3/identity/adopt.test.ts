@@ -147,4 +147,9 @@ test('adopt needs a header, and nothing beside it', async () => {
   await expect(open({ sessionId: fromQuery('sid'), adopt: true })).rejects.toThrow('"adopt"')
   await expect(open({ ...options, issue: true })).rejects.toThrow('nothing beside issue')
   await expect(open({ ...options, adopt: { header: 'no good' } })).rejects.toThrow('"adopt.header"')
+  await expect(open({ ...options, adopt: { header: 'Host' } })).rejects.toThrow('"adopt.header"')
+  const two = [fromHeader('a'), fromHeader('b')]
+  await expect(open({ sessionId: two, adopt: true })).rejects.toThrow('expected one fromHeader among sessionId')
+  await open({ sessionId: two, adopt: { header: 'b' } })
+  await open({ sessionId: [fromHeader('a'), fromHeader('A')], adopt: true })
 })
