@@ -1,4 +1,4 @@
-/** Largest first. */
+/** Largest first, the order in which they are written. */
 const UNITS = new Map([
   ['d', 86_400_000],
   ['h', 3_600_000],
@@ -7,7 +7,7 @@ const UNITS = new Map([
   ['ms', 1],
 ])
 
-const PART = /(\d+(?:\.\d+)?)(ms|[smhd])/gy
+const PARTS = new RegExp(`^${[...UNITS.keys()].map((unit) => `(?:(\\d+(?:\\.\\d+)?)${unit})?`).join('')}$`)
 
 /**
  * Milliseconds of `500ms`, `5m` or `1h30m`; `0` needs no unit. `undefined` for anything else, bare numbers included:
@@ -15,13 +15,10 @@ const PART = /(\d+(?:\.\d+)?)(ms|[smhd])/gy
  */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0
-  let total = 0
-  let end = 0
-  for (const match of text.matchAll(PART)) {
-    total += Number(match[1]) * (UNITS.get(match[2] ?? '') ?? NaN)
-    end = match.index + match[0].length
-  }
-  return end === text.length && end > 0 && Number.isFinite(total) ? Math.round(total) : undefined
+  const counts = PARTS.exec(text)?.slice(1)
+  if (text === '' || counts === undefined) return undefined
+  const total = [...UNITS.values()].reduce((sum, size, i) => sum + size * Number(counts[i] ?? 0), 0)
+  return Number.isFinite(total) ? Math.round(total) : undefined
 }
 
 /** The shortest exact spelling: `90_000` is `1m30s`. */

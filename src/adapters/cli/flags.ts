@@ -12,7 +12,7 @@ export interface Flag {
 }
 
 const table = [
-  { name: 'host', value: 'address', default: '127.0.0.1', description: 'Address to listen on' },
+  { name: 'host', value: 'address', default: '127.0.0.1', sets: 'hostname', description: 'Address to listen on' },
   {
     name: 'port',
     value: 'number',
@@ -23,6 +23,7 @@ const table = [
     name: 'session',
     value: 'source',
     default: 'header:x-session-id',
+    sets: 'sessionId',
     repeatable: true,
     description:
       'Where the session id is: header:NAME, cookie:NAME, query:NAME, path (/s/<id>/…) or path:/PREFIX; the first that has one counts',

@@ -29,6 +29,25 @@ export function readFlags(argv: readonly string[]): Given {
   return { has: (name) => seen.includes(name), one: (name) => all(name)[0] ?? '', all }
 }
 
+/** An option that takes a value, as it is typed. */
+const valued = new Map(flags.flatMap(({ name, value }) => (value === undefined ? [] : [[`--${name}`, value]])))
+
+/**
+ * Node calls every value that begins with a dash ambiguous. A negative number is none, and what its flag expects instead is for
+ * that one to say.
+ */
+function joinNegative(argv: readonly string[]): string[] {
+  const args: string[] = []
+  for (const arg of argv) {
+    const flag = args.at(-1) ?? ''
+    const value = valued.get(flag)
+    if (value === undefined || !arg.startsWith('-')) args.push(arg)
+    else if (/^-[\d.]/.test(arg)) args[args.length - 1] = `${flag}=${arg}`
+    else throw new UsageError(`${flag} expects a value (${value}), got the option ${quote(arg)}`)
+  }
+  return args
+}
+
 function parse(argv: readonly string[]) {
   const options = Object.fromEntries(
     flags.map(({ name, value, repeatable }) => [
@@ -37,9 +56,9 @@ function parse(argv: readonly string[]) {
     ]),
   )
   try {
-    return parseArgs({ args: [...argv], options, strict: true, allowPositionals: true, tokens: true })
+    return parseArgs({ args: joinNegative(argv), options, strict: true, allowPositionals: true, tokens: true })
   } catch (error) {
-    throw new UsageError(firstSentence(error))
+    throw error instanceof UsageError ? error : new UsageError(firstSentence(error))
   }
 }
 

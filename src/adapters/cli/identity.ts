@@ -37,14 +37,10 @@ export function identity(given: Given, env: NodeJS.ProcessEnv): IdentityOptions 
 export function identityOf(
   options: IdentityOptions,
 ): Pick<GatewayOptions, 'sessionId' | 'authorize'> & Pick<GatewayOptions, 'issue' | 'sign' | 'adopt'> {
-  const { sessions, issue, sign, adopt, authorize } = options
-  // Keys that are of no use are found out before a worker is started.
-  if (sign !== undefined) naming('keys-file', () => createIdSigner(sign.keys))
+  const { sessions, authorize, ...rest } = options
   return {
-    sessionId: sessions.map((source) => naming('session', () => sourceOf(source))),
-    issue,
-    sign,
-    adopt,
+    sessionId: sessions.map((source) => naming('--session', () => sourceOf(source))),
+    ...rest,
     authorize: authorize && authorizerOf(authorize),
   }
 }
@@ -56,20 +52,20 @@ function sourceOf(source: SessionSource): SessionIdSource {
 const sources = { header: fromHeader, cookie: fromCookie, query: fromQuery } as const
 
 function authorizerOf(options: NonNullable<IdentityOptions['authorize']>): Authorizer {
-  if ('tokens' in options) return naming('tokens-file', () => bearerToken(options.tokens))
+  if ('tokens' in options) return naming('--tokens-file', () => bearerToken(options.tokens))
   const { header, proxies } = options
-  return naming(proxies.length === 0 ? 'user-header' : 'user-proxy', () =>
+  return naming(proxies.length === 0 ? '--user-header' : '--user-proxy', () =>
     trustedHeader(header, proxies.length === 0 ? {} : { proxies }),
   )
 }
 
-/** Errors of the library name what is called here by the name of a flag. */
-function naming<T>(flag: FlagName, make: () => T): T {
+/** Errors of the library name what is called here by what it was given as. */
+function naming<T>(source: `--${FlagName}` | 'CORRAL_KEYS', make: () => T): T {
   try {
     return make()
   } catch (error) {
     if (!(error instanceof InvalidOptionError)) throw error
-    throw new UsageError(error.message.replace(/^Invalid option "[^"]*"/, `--${flag}`), { cause: error })
+    throw new UsageError(error.message.replace(/^Invalid option "[^"]*"/, source), { cause: error })
   }
 }
 
@@ -87,7 +83,11 @@ function sign(given: Given, env: NodeJS.ProcessEnv): IdentityOptions['sign'] {
   const fromFile = given.has('keys-file')
   const text = fromFile ? readSecret('keys-file', given.one('keys-file')) : env['CORRAL_KEYS']
   const keys = linesOf((fromFile ? text : text?.replaceAll(',', '\n')) ?? '')
-  if (keys.length > 0) return { keys, forged }
+  if (keys.length > 0) {
+    naming(fromFile ? '--keys-file' : 'CORRAL_KEYS', () => createIdSigner(keys))
+    if (forged === 'issue' && !given.has('issue')) throw new UsageError('--forged issue has no effect without --issue')
+    return { keys, forged }
+  }
   if (fromFile) throw new UsageError('--keys-file expects a file with a key in a line, got none')
   // Set and empty: a secret that has not arrived. Without it anyone could have any session.
   if (text !== undefined) throw new UsageError('CORRAL_KEYS expects keys with commas between, got none')

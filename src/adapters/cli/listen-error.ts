@@ -20,8 +20,12 @@ function reason(code: string, cause: unknown): string {
     case 'EACCES':
       return 'permission denied'
     case 'EADDRNOTAVAIL':
-    case 'ENOTFOUND':
       return 'this machine has no such address'
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'the name cannot be resolved'
+    case 'ERR_UNSAFE_PORT':
+      return 'browsers refuse this port'
     default:
       return cause instanceof Error ? cause.message : String(cause)
   }

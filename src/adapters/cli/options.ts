@@ -36,6 +36,8 @@ export interface AdminOptions {
   readonly host: string
   readonly port: number
   readonly token: string | undefined
+  /** What errors about the token name. */
+  readonly tokenFrom: '--admin-token-file' | 'CORRAL_ADMIN_TOKEN'
   readonly hosts: readonly string[]
 }
 
@@ -89,9 +91,13 @@ function healthPath(given: Given): string | undefined {
   return undefined
 }
 
+/**
+ * POSIX (8.1) wants portable names of letters, digits and underscores, and lets programs take others, which some do
+ * (`discovery.type`). White space and control characters are in none: those are mistakes of quoting.
+ */
 function variable(text: string, env: NodeJS.ProcessEnv): [string, string] {
-  const [, key, value] = /^([^=]+)(?:=(.*))?$/s.exec(text) ?? []
-  if (key === undefined) throw invalid('env', text, 'KEY=VALUE or KEY')
+  const [, key, value] = /^([^=\s\p{Cc}]+)(?:=(.*))?$/su.exec(text) ?? []
+  if (key === undefined) throw invalid('env', text, 'KEY=VALUE or KEY, without white space in KEY')
   const found = value ?? env[key]
   if (found === undefined) throw invalid('env', text, 'KEY=VALUE, or the name of a variable that is set')
   return [key, found]
@@ -99,7 +105,8 @@ function variable(text: string, env: NodeJS.ProcessEnv): [string, string] {
 
 function admin(given: Given, env: NodeJS.ProcessEnv): AdminOptions | undefined {
   if (given.has('admin')) {
-    return { ...address(given.one('admin')), token: adminToken(given, env), hosts: given.all('admin-host') }
+    const { host, port } = address(given.one('admin'))
+    return { host, port, ...adminToken(given, env), hosts: given.all('admin-host') }
   }
   for (const name of ['admin-token-file', 'admin-host'] as const) {
     if (given.has(name)) throw new UsageError(`--${name} has no effect without --admin`)
@@ -108,9 +115,11 @@ function admin(given: Given, env: NodeJS.ProcessEnv): AdminOptions | undefined {
 }
 
 /** Not an option: everyone on the machine can read the command lines of its processes. */
-function adminToken(given: Given, env: NodeJS.ProcessEnv): string | undefined {
-  if (!given.has('admin-token-file')) return env['CORRAL_ADMIN_TOKEN'] || undefined
-  return readSecret('admin-token-file', given.one('admin-token-file'))
+function adminToken(given: Given, env: NodeJS.ProcessEnv): Pick<AdminOptions, 'token' | 'tokenFrom'> {
+  if (!given.has('admin-token-file')) {
+    return { token: env['CORRAL_ADMIN_TOKEN'] || undefined, tokenFrom: 'CORRAL_ADMIN_TOKEN' }
+  }
+  return { token: readSecret('admin-token-file', given.one('admin-token-file')), tokenFrom: '--admin-token-file' }
 }
 
 function metrics(given: Given): boolean {

@@ -30,9 +30,18 @@ export function poolFlags(given: Given): PoolFlags {
     pressure: {
       memory: mark('memory-mark', given.one('memory-mark')),
       cpu: mark('cpu-mark', given.one('cpu-mark')),
-      action: oneOf<'wait' | 'refuse'>('pressure', given.one('pressure'), ['wait', 'refuse']),
+      action: pressure(given),
     },
   }
+}
+
+function pressure(given: Given): 'wait' | 'refuse' {
+  const action = oneOf<'wait' | 'refuse'>('pressure', given.one('pressure'), ['wait', 'refuse'])
+  const isMarked = given.one('memory-mark') !== 'none' || given.one('cpu-mark') !== 'none'
+  if (action === 'refuse' && !isMarked) {
+    throw new UsageError('--pressure refuse has no effect without --memory-mark or --cpu-mark')
+  }
+  return action
 }
 
 function reuse(given: Given): NonNullable<PoolOptions['session']>['reuse'] {
@@ -53,7 +62,7 @@ function limit(name: 'tenant-sessions' | 'tenant-waiting', text: string): number
 /** A share, written in percent. */
 function mark(name: 'memory-mark' | 'cpu-mark', text: string): number | false {
   if (text === 'none') return false
-  const percent = /^(\d{1,3})%?$/.exec(text)?.[1]
-  if (percent === undefined) throw invalid(name, text, 'a percentage such as 90%, or none')
-  return Number(percent) / 100
+  const percent = Number(/^(\d{1,3})%?$/.exec(text)?.[1])
+  if (!(percent >= 1 && percent <= 100)) throw invalid(name, text, 'a percentage from 1% to 100%, or none')
+  return percent / 100
 }

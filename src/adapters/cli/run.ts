@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { InvalidOptionError, type Pool, createPool, isCorralError, processWorker } from '../../index.ts'
 import { type AdminListener, createAdmin } from '../admin/index.ts'
-import { type Gateway, createGateway } from '../h3/index.ts'
+import type { Gateway, GatewayOptions, ListenOptions } from '../h3/index.ts'
+import { checkGateway, createGateway } from '../h3/index.ts'
 import { flags } from './flags.ts'
 import { UsageError } from './given.ts'
 import { identityOf } from './identity.ts'
@@ -40,7 +41,7 @@ export async function run(options: RunOptions): Promise<number> {
     await serve(options, report, parts, { ...signals, crash: crash.signal })
   } catch (error) {
     if (error !== signals.stop.reason && !crash.signal.aborted) {
-      throwIfUsage(error)
+      throwIfUsage(error, options)
       reportFailure(report, error)
       return 1
     }
@@ -66,9 +67,12 @@ async function serve(
   { stop, cut, crash }: StopSignals & { crash: AbortSignal },
 ): Promise<void> {
   const { admin, grace } = options
-  const identity = identityOf(options.identity)
   const telemetry = await createTelemetry(options, report)
   parts.telemetry = telemetry
+  const gatewayOptions = toGatewayOptions(options, report, telemetry)
+  const listenOptions = toListenOptions(options)
+  // Nothing is started for a command line that cannot be served.
+  await listening('port', options, () => checkGateway(gatewayOptions, listenOptions))
   if (admin) {
     parts.admin = await listenAdmin(admin, report, parts, telemetry)
     report({ type: 'admin.listening', url: parts.admin.url, port: parts.admin.port })
@@ -79,28 +83,10 @@ async function serve(
   report({ type: 'pool.running', workers: pool.stats().workers })
   ended.throwIfAborted()
 
-  const gateway = createGateway(pool, {
-    ...telemetry.hooks,
-    ...identity,
-    trustForwarded: options.proxies === 0 ? false : options.proxies,
-    pingInterval: options.pingInterval,
-    client: { requestsPerSession: options.requestsPerSession },
-    onError: ({ code, status, sessionId, method, cause }) => {
-      // The others are the clients' doing, or told by the pool's events.
-      if (!options.verbose && code !== 'INTERNAL_ERROR') return
-      report({ type: 'request.failed', code, status, sessionId, method, error: cause })
-    },
-  })
+  const gateway = createGateway(pool, gatewayOptions)
   parts.gateway = gateway
   telemetry.metrics?.watch(pool, gateway)
-  const listener = await listening('port', options, () =>
-    gateway.listen({
-      hostname: options.host,
-      port: options.port,
-      tls: options.tls,
-      headersTimeout: options.headersTimeout,
-    }),
-  )
+  const listener = await listening('port', options, () => gateway.listen(listenOptions))
   parts.isReady = true
   report({ type: 'gateway.listening', url: listener.url, port: listener.port })
 
@@ -114,6 +100,25 @@ async function serve(
     aborted(AbortSignal.any([cut, crash])),
   ])
   if (cut.aborted) report({ type: 'gateway.cutting', signal: String(cut.reason) })
+}
+
+function toGatewayOptions(options: RunOptions, report: Report, { hooks }: Telemetry): GatewayOptions {
+  return {
+    ...hooks,
+    ...identityOf(options.identity),
+    trustForwarded: options.proxies === 0 ? false : options.proxies,
+    pingInterval: options.pingInterval,
+    client: { requestsPerSession: options.requestsPerSession },
+    onError: ({ code, status, sessionId, method, cause }) => {
+      // The others are the clients' doing, or told by the pool's events.
+      if (!options.verbose && code !== 'INTERNAL_ERROR') return
+      report({ type: 'request.failed', code, status, sessionId, method, error: cause })
+    },
+  }
+}
+
+function toListenOptions({ host: hostname, port, tls, headersTimeout }: RunOptions): ListenOptions {
+  return { hostname, port, tls, headersTimeout }
 }
 
 function listenAdmin(
@@ -173,13 +178,15 @@ async function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
 }
 
 /** The library names its own options; here they have been given as flags. */
-function throwIfUsage(error: unknown): void {
+function throwIfUsage(error: unknown, { admin }: RunOptions): void {
   if (error instanceof UsageError) throw error
   if (!(error instanceof InvalidOptionError)) return
   const flag = flags.find(({ sets }) => sets === error.option)
-  let message = error.message.replace(/^Invalid option "[^"]*"/, flag ? `--${flag.name}` : '$&')
+  const source = error.option === 'token' ? admin?.tokenFrom : flag && `--${flag.name}`
+  let message = error.message.replace(/^Invalid option "[^"]*"/, source ?? '$&')
   for (const { name, sets } of flags) {
-    if (sets !== undefined) message = message.replace(new RegExp(`(?<![\\w.-])${sets}(?![\\w-])`, 'g'), `--${name}`)
+    if (sets !== undefined)
+      message = message.replace(new RegExp(`(?<![\\w.-])${sets}(?![\\w-]|\\.\\w)`, 'g'), `--${name}`)
   }
   throw new UsageError(message, { cause: error })
 }

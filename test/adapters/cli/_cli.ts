@@ -38,9 +38,13 @@ export function usesCli(): void {
   })
 }
 
-/** Starts `corral`; `nodeArgs` are for Node itself. */
-export function corral(args: readonly string[], nodeArgs: readonly string[] = []): Cli {
-  const child = spawn(process.execPath, [...nodeArgs, main, ...args], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+/** Starts `corral`; `nodeArgs` are for Node itself, `env` is what it gets beside the environment of the test. */
+export function corral(args: readonly string[], nodeArgs: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Cli {
+  const child = spawn(process.execPath, [...nodeArgs, main, ...args], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  })
   running.add(child)
   let stdout = ''
   let stderr = ''

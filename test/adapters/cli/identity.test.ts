@@ -49,12 +49,22 @@ describe('corral run', () => {
   test.each([
     [['--keys-file', '/no/such'], '--keys-file expects a file that can be read'],
     [['--forged', 'issue'], '--forged issue has no effect without --keys-file'],
+    [['--keys-file', () => file('good', 'a secret of enough bytes'), '--forged', 'issue'], 'without --issue'],
+    [['--keys-file', () => file('short', 'short')], '--keys-file: expected secrets of at least 16 bytes'],
     [['--forged', 'maybe'], '--forged expects refuse or issue, got "maybe"'],
     [['--user-proxy', '::1'], '--user-proxy has no effect without --user-header'],
     [['--tls-cert', 'c.pem'], '--tls-cert and --tls-key go together'],
     [['--tls', '--tls-cert', 'c.pem', '--tls-key', 'k.pem'], 'give one of them'],
   ])('refuses %j', (args, message) => {
-    expect(() => parse(args)).toThrow(message)
+    expect(() => parse(args.map((arg) => (typeof arg === 'string' ? arg : arg())))).toThrow(message)
+  })
+
+  test('says where a secret that is of no use came from', async () => {
+    expect(() => parse([], { CORRAL_KEYS: 'short' })).toThrow(/^CORRAL_KEYS: expected secrets of at least 16 bytes/)
+    const token = corral(['run', '--port', '0', '--admin', '0', '--', 'node'], [], { CORRAL_ADMIN_TOKEN: 'short' })
+    const { code, stdout, stderr } = await token.exit
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toMatch(/^corral: CORRAL_ADMIN_TOKEN: expected at least 16 letters/)
   })
 
   test('refuses files that hold nothing of use, without printing what they hold', () => {
@@ -69,15 +79,19 @@ describe('corral run', () => {
   })
 
   test.each([
-    [['--keys-file', () => file('short', 'short')], '--keys-file: expected secrets of at least 16 bytes'],
-    [['--user-header', () => 'x', '--user-proxy', () => 'proxy.test'], '--user-proxy: expected addresses'],
-    [['--issue', '--session', () => 'path'], '--issue: expected fromCookie or fromHeader'],
-    [['--tls-cert', () => '/no/such', '--tls-key', () => '/no/such'], '--tls-cert: expected a certificate'],
-  ])('ends with status 2 when the library refuses an option: %#', async (args, message) => {
-    const given = args.map((arg) => (typeof arg === 'string' ? arg : arg()))
-    const worker = [process.execPath, '-e', "require('net').createServer().listen(process.env.PORT)"]
-    const { code, stderr } = await corral(['run', '--port', '0', '--health', 'tcp', ...given, '--', ...worker]).exit
-    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) as string })
+    [['--user-header', 'x', '--user-proxy', 'proxy.test'], '--user-proxy: expected addresses'],
+    [['--issue', '--session', 'path'], '--issue: expected fromCookie or fromHeader'],
+    [['--session', 'header:Content-Length'], '--session: expected a header that HTTP itself has no use for'],
+    [['--adopt', '--session', 'header:a', '--session', 'header:b'], '--adopt: expected one fromHeader among --session'],
+    [['--tls-cert', '/no/such', '--tls-key', '/no/such'], '--tls-cert: expected a certificate'],
+    [['--host', 'a_b'], '--host: expected an IP address or a host name, got "a_b"'],
+  ])('starts nothing and ends with status 2 when the library refuses %j', async (args, message) => {
+    const { code, stdout, stderr } = await run('echo-server', args).exit
+    expect({ code, stdout, stderr }).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringContaining(message) as string,
+    })
   })
 
   test('issues signed ids over TLS to the principals that it knows, and takes no others', async () => {

@@ -122,7 +122,13 @@ describe('corral run', () => {
       },
       grace: 10_000,
       drainDelay: 3000,
-      admin: { host: '127.0.0.1', port: 9000, token: undefined, hosts: ['a.test', 'b.test'] },
+      admin: {
+        host: '127.0.0.1',
+        port: 9000,
+        token: undefined,
+        tokenFrom: 'CORRAL_ADMIN_TOKEN',
+        hosts: ['a.test', 'b.test'],
+      },
       metrics: true,
       otel: true,
       accessLog: { queries: true },
@@ -136,6 +142,10 @@ describe('corral run', () => {
   test('leaves everything behind the first "--" to the command', () => {
     const { command, args, port } = parse('--port=1 -- tool --port 2 --help -- x')
     expect({ command, args, port }).toEqual({ command: 'tool', args: ['--port', '2', '--help', '--', 'x'], port: 1 })
+  })
+
+  test('takes variables of any name that programs use', () => {
+    expect(parse('--env discovery.type=x --env a-b=y -- a').env).toEqual({ 'discovery.type': 'x', 'a-b': 'y' })
   })
 
   test('passes its own variable on when --env has no value', () => {
@@ -181,6 +191,10 @@ describe('corral run', () => {
     ['--port 65536 -- a', '--port expects a port'],
     ['--min 1.5 -- a', '--min expects a whole number, got "1.5"'],
     ['--max=-1 -- a', '--max expects a whole number, got "-1"'],
+    ['--port -1 -- a', '--port expects a port from 0 to 65535, got "-1"'],
+    ['--ttl -5s -- a', '--ttl expects a duration such as 500ms, 5m or 1h30m, got "-5s"'],
+    ['--port --json -- a', '--port expects a value (number), got the option "--json"'],
+    ['--host -x -- a', '--host expects a value (address), got the option "-x"'],
     ['--ttl 300 -- a', '--ttl expects a duration such as 500ms, 5m or 1h30m; write 300ms or 300s, got "300"'],
     ['--ttl 25d -- a', '--ttl expects at most 24d'],
     ['--grace never -- a', '--grace expects a duration'],
@@ -194,11 +208,16 @@ describe('corral run', () => {
     ['--health exec -- a', '--health expects http or tcp'],
     ['--health-path up -- a', '--health-path expects a path that starts with /'],
     ['--env =1 -- a', '--env expects KEY=VALUE or KEY'],
+    ['--env A\tB=c -- a', '--env expects KEY=VALUE or KEY, without white space in KEY, got "A\\tB=c"'],
+    ['--env A\u0000B=c -- a', '--env expects KEY=VALUE or KEY'],
     ['--env UNSET -- a', '--env expects KEY=VALUE, or the name of a variable that is set, got "UNSET"'],
     ['--idle frames -- a', '--idle expects connections or bytes'],
     ['--tenant-sessions all -- a', '--tenant-sessions expects a whole number'],
-    ['--memory-mark 0.9 -- a', '--memory-mark expects a percentage such as 90%, or none, got "0.9"'],
+    ['--memory-mark 0.9 -- a', '--memory-mark expects a percentage from 1% to 100%, or none, got "0.9"'],
+    ['--memory-mark 150 -- a', '--memory-mark expects a percentage from 1% to 100%, or none, got "150"'],
+    ['--cpu-mark 0 -- a', '--cpu-mark expects a percentage from 1% to 100%, or none, got "0"'],
     ['--pressure kill -- a', '--pressure expects wait or refuse'],
+    ['--pressure refuse -- a', '--pressure refuse has no effect without --memory-mark or --cpu-mark'],
     ['--admin host -- a', '--admin expects HOST:PORT or PORT, got "host"'],
     ['--admin-token-file f -- a', '--admin-token-file has no effect without --admin'],
     ['--admin-host a.test -- a', '--admin-host has no effect without --admin'],

@@ -188,9 +188,22 @@ describe('corral run fails with one message and status 1 when', () => {
     const { code, stdout, stderr } = await corral(['run', ...free, flag, String(port), ...worker('echo-server')]).exit
     expect(code).toBe(1)
     expect(stderr).toBe(`corral: Cannot listen on 127.0.0.1:${port} (${flag}): the port is in use\n`)
-    expect(stdout).not.toContain('listening')
+    expect(stdout).toBe('')
     expect(fixtureProcesses()).toEqual([])
     server.close()
+  })
+
+  test.each(['--host', '--admin'])('the name of %s means nothing', async (flag) => {
+    const name = flag === '--host' ? 'nope.invalid' : 'nope.invalid:0'
+    const { code, stdout, stderr } = await corral(['run', '--port', '0', flag, name, ...worker('echo-server')]).exit
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(/^corral: Cannot listen on nope\.invalid:0 \(--\w+\): the name cannot be resolved\n$/)
+  })
+
+  test('the port is one that browsers refuse', async () => {
+    const { code, stdout, stderr } = await corral(['run', '--port', '6000', ...worker('echo-server')]).exit
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toBe('corral: Cannot listen on 127.0.0.1:6000 (--port): browsers refuse this port\n')
   })
 
   test('it has a fault of its own, and still leaves no process', async () => {
