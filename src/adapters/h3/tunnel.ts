@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Lease } from '../../index.ts'
 import { FrameScanner, closeFrame, pingFrame } from './frames.ts'
+import { divert } from './intake.ts'
 import { Refusal, problems, toRefusal } from './problem.ts'
 import type { Severable } from './upstream.ts'
 import { clientStalled, stalled } from './upstream.ts'
@@ -111,7 +112,7 @@ export class Tunnel implements Severable {
   }
 
   #pump(from: Socket, to: Socket, scanner: FrameScanner, stallTimeout: number): void {
-    from.on('data', (chunk: Buffer) => {
+    divert(from, to, (chunk) => {
       if (this.#phase === 'severed') return
       // A pong may be the answer to the gateway's own ping: it says nothing of the session's use.
       if (scanner.feed(chunk)) this.#lease.touch()

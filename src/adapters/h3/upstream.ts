@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
-import { connect as connectSocket } from 'node:net'
 import { Client, buildConnector } from 'undici'
 import type { Lease, Session, WorkerAddress } from '../../index.ts'
+import { connectReused } from './intake.ts'
 import { Refusal } from './problem.ts'
 
 export interface UpstreamOptions {
@@ -86,7 +86,7 @@ export class Upstream {
   open(): Socket {
     const address = this.address
     const target = 'socketPath' in address ? { path: address.socketPath } : address
-    return connectSocket({ ...target, allowHalfOpen: true, noDelay: true })
+    return connectReused({ ...target, allowHalfOpen: true, noDelay: true })
   }
 
   /**
