@@ -14,13 +14,13 @@ export interface Peer {
 const kPeer = Symbol('corral.peer')
 
 /** `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2), without user information (RFC 9110 §4.2.4). */
-const hostAndPort = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|(?:[\w.~!$&'()*+,;=-]|%[\dA-Fa-f]{2})+)(?::\d*)?$/
+const hostAndPort = /^(?:\[[\w.:~!$&'()*+,;=-]+\]|(?:[\w.~!$&'()*+,;=-]|%[\dA-Fa-f]{2})+)(?::(\d*))?$/
 
 /** @throws `REQUEST_INVALID` when `host` names no host: others would read it in ways of their own. */
 export function peerOf(socket: Socket & { [kPeer]?: Peer; encrypted?: boolean }, host: string | undefined): Peer {
   const known = socket[kPeer]
   if (known !== undefined && known.host === host) return known
-  if (host !== undefined && !hostAndPort.test(host)) throw new Refusal('REQUEST_INVALID')
+  if (host !== undefined && !isHost(host)) throw new Refusal('REQUEST_INVALID')
   const { remoteAddress } = socket
   // An IPv4 client of a dual-stack listener.
   const address = remoteAddress?.startsWith('::ffff:') ? remoteAddress.slice(7) : remoteAddress
@@ -31,6 +31,12 @@ export function peerOf(socket: Socket & { [kPeer]?: Peer; encrypted?: boolean },
   const peer: Peer = { host, address, proto, port: socket.localPort?.toString(), element }
   socket[kPeer] = peer
   return peer
+}
+
+/** A port beyond those of TCP is one that some would cut to another number. */
+function isHost(host: string): boolean {
+  const match = hostAndPort.exec(host)
+  return match !== null && Number(match[1] ?? 0) <= 65_535
 }
 
 /** What a trusted proxy in front said. */

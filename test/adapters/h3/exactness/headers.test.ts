@@ -10,6 +10,8 @@ describe('a Host', () => {
     'a@b',
     'user:secret@a',
     'a:b',
+    'a:65536',
+    '[::1]:99999999',
     '[::1',
     '%4',
     'a"b',
@@ -25,13 +27,16 @@ describe('a Host', () => {
     expect(stage.pool.acquired).toEqual([])
   })
 
-  test.each(['a.example:80', '127.0.0.1:1', '[::1]:80', 'a:', 'x%41', 'under_score'])('%j names one', async (host) => {
-    const stage = await openStage()
-    stage.client.send(request('GET /first HTTP/1.1').replace('Host: a', `Host: ${host}`))
-    expect(await response(stage.client)).toMatchObject({ status: 200, body: 'GET /first' })
-    expect(stage.got.join('')).toContain(`\r\nX-Forwarded-Host: ${host}\r\n`)
-    await expectInStep(stage)
-  })
+  test.each(['a.example:80', '127.0.0.1:1', '[::1]:80', 'a:', 'a:65535', 'a:00080', 'x%41', 'under_score'])(
+    '%j names one',
+    async (host) => {
+      const stage = await openStage()
+      stage.client.send(request('GET /first HTTP/1.1').replace('Host: a', `Host: ${host}`))
+      expect(await response(stage.client)).toMatchObject({ status: 200, body: 'GET /first' })
+      expect(stage.got.join('')).toContain(`\r\nX-Forwarded-Host: ${host}\r\n`)
+      await expectInStep(stage)
+    },
+  )
 
   test('that is empty names none, and none is told to the worker', async () => {
     const stage = await openStage()

@@ -178,15 +178,19 @@ describe('lines', () => {
     ['with a method that does not exist', head.replace('GET', 'FOO')],
     ['with a method in lower case', head.replace('GET', 'get')],
     ['with a name of the protocol in lower case', head.replace('HTTP/1.1', 'http/1.1')],
-    ['with a version that does not exist', head.replace('HTTP/1.1', 'HTTP/1.2')],
+    ['with a version of three digits', head.replace('HTTP/1.1', 'HTTP/11.1')],
+    ['with something behind the version', head.replace('HTTP/1.1', 'HTTP/1.1x')],
     ['of another protocol', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
-    ['of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
   ])('%s: 400', async (_name, text) => {
     await expectRefused(text, 400, 'REQUEST_MALFORMED')
   })
 
-  test.each(['HTTP/2.0', 'HTTP/0.9', ''])('with the version %j: 505', async (version) => {
+  test.each(['HTTP/1.2', 'HTTP/2.0', 'HTTP/3.0', 'HTTP/0.9', ''])('with the version %j: 505', async (version) => {
     await expectRefused(head.replace(/ HTTP\/1\.1/, version && ` ${version}`), 505, 'HTTP_VERSION_UNSUPPORTED')
+  })
+
+  test('of HTTP/2 by prior knowledge: 505', async () => {
+    await expectRefused('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 505, 'HTTP_VERSION_UNSUPPORTED')
   })
 
   test.each<[string, string]>([
