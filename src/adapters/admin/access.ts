@@ -17,10 +17,11 @@ export type Access = 'anyone' | 'reader' | 'writer'
  * A page of any origin can make a browser send requests to addresses of the local network, and after its own name was bound to
  * such an address it may even read the answers. Such a request has that name as its `Host`, and the page's `Origin`.
  *
- * @throws `HOST_REFUSED`, `ORIGIN_REFUSED`
+ * @throws `REQUEST_INVALID`, `HOST_REFUSED`, `ORIGIN_REFUSED`
  */
 export function assertLocal(event: H3Event, hosts: ReadonlySet<string>): void {
   const { headers } = event.req
+  assertOneHost(nodeRequest(event))
   // Browsers send both alike; a target in absolute-form names a host of its own (RFC 9112 §3.2.2).
   const target = hostOf(event)
   const host = (headers.get('host') ?? target).toLowerCase()
@@ -29,7 +30,14 @@ export function assertLocal(event: H3Event, hosts: ReadonlySet<string>): void {
     if (!isAddress(name) && name !== 'localhost' && !hosts.has(name)) throw new AdminProblem('HOST_REFUSED')
   }
   const origin = headers.get('origin')
-  if (origin !== null && !isOriginOf(origin, host)) throw new AdminProblem('ORIGIN_REFUSED')
+  if (origin !== null && origin !== `${event.url.protocol}//${host}`) throw new AdminProblem('ORIGIN_REFUSED')
+}
+
+/** RFC 9112 §3.2: only HTTP/1.0 may leave it out, and nobody may send two. */
+function assertOneHost(req: IncomingMessage | undefined): void {
+  if (req === undefined || req.httpVersion === '2.0') return
+  const hosts = req.headersDistinct['host']?.length ?? 0
+  if (hosts > 1 || (hosts === 0 && req.httpVersion !== '1.0')) throw new AdminProblem('REQUEST_INVALID')
 }
 
 /** @throws `TOKEN_NOT_CONFIGURED`, `TOKEN_REQUIRED` */
@@ -64,14 +72,14 @@ function isAddress(name: string): boolean {
   return isIPv4(name) || (name.startsWith('[') && name.endsWith(']') && isIPv6(name.slice(1, -1)))
 }
 
-function isOriginOf(origin: string, host: string): boolean {
-  return origin === `http://${host}` || origin === `https://${host}`
-}
-
 /** Whether the other end is on this machine; requests that come without a connection are made by this process. */
 function isFromHere(event: H3Event): boolean {
-  const node = event.runtime?.node as { readonly req: IncomingMessage } | undefined
-  if (node === undefined) return true
-  const peer = node.req.socket.remoteAddress?.replace(/^::ffff:/, '') ?? ''
+  const req = nodeRequest(event)
+  if (req === undefined) return true
+  const peer = req.socket.remoteAddress?.replace(/^::ffff:/, '') ?? ''
   return peer === '::1' || peer.startsWith('127.')
+}
+
+function nodeRequest(event: H3Event): IncomingMessage | undefined {
+  return (event.runtime?.node as { readonly req: IncomingMessage } | undefined)?.req
 }

@@ -40,7 +40,9 @@ export function createAdmin(pool: Source<Pool>, options: AdminOptions = {}): Adm
     app,
     description,
     listen: async (listenOptions = {}) => {
-      const server = createServer({ headersTimeout, requestTimeout }, toNodeHandler(app))
+      // A request without a host is refused as all others are, and not by Node.
+      const limits = { headersTimeout, requestTimeout, requireHostHeader: false }
+      const server = createServer(limits, toNodeHandler(app))
       return listen(server, readListenOptions(listenOptions))
     },
   }

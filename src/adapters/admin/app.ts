@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import type { H3Event } from 'h3'
 import { H3 } from 'h3'
 import type { Pool } from '../../index.ts'
@@ -34,9 +35,11 @@ async function answer(event: H3Event, settings: AdminSettings, respond: () => Pr
       headers: { 'content-type': 'application/problem+json', ...problem.headers },
     })
   }
-  response.headers.set('cache-control', 'no-store')
-  response.headers.set('x-content-type-options', 'nosniff')
-  return response
+  const { status, headers, body } = response
+  headers.set('cache-control', 'no-store')
+  headers.set('x-content-type-options', 'nosniff')
+  // Else h3 sends an empty reason phrase, which RFC 9112 §4 allows and people do not like to read.
+  return new Response(body, { status, statusText: STATUS_CODES[status] ?? '', headers })
 }
 
 /** Checks come cheapest first, and nothing is read of a request that may not be made. */

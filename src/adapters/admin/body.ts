@@ -29,7 +29,10 @@ async function textOf(req: Request): Promise<string> {
   // Not iterated: leaving the loop would cancel the stream, and with it the connection that the answer needs.
   const reader = req.body?.getReader()
   for (;;) {
-    const chunk = await reader?.read()
+    const chunk = await reader?.read().catch((cause: unknown) => {
+      // The client has left: nobody reads this, and it is no fault of ours.
+      throw new AdminProblem('BODY_INVALID', { detail: 'cut short', cause })
+    })
     if (chunk?.value === undefined) return text + decoder.decode()
     bytes += chunk.value.byteLength
     if (bytes > maxBytes) throw new AdminProblem('BODY_TOO_LARGE')

@@ -40,7 +40,7 @@ const idParameter = {
 }
 
 function describeOperation(operation: Operation): object {
-  const { id, path, summary, description, access, body, answers, problems = [] } = operation
+  const { id, summary, description, access, body, answers, problems = [] } = operation
   // Where no token is configured, readers on the same machine need none.
   const security = { anyone: [], reader: [{ token: [] }, {}], writer: [{ token: [] }] }[access]
   return {
@@ -52,9 +52,9 @@ function describeOperation(operation: Operation): object {
     responses: {
       ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, describeAnswer(answer)])),
       ...describeProblems([
+        'REQUEST_INVALID',
         'HOST_REFUSED',
         'ORIGIN_REFUSED',
-        ...(path.includes('{id}') ? (['REQUEST_INVALID'] as const) : []),
         ...(access === 'anyone' ? [] : (['TOKEN_REQUIRED', 'TOKEN_NOT_CONFIGURED'] as const)),
         ...(body ? (['BODY_INVALID', 'BODY_TOO_LARGE', 'BODY_TYPE_UNSUPPORTED'] as const) : []),
         ...problems,

@@ -3,7 +3,7 @@ export type AdminProblemCode = keyof typeof adminProblems
 
 /** How each code is answered. */
 export const adminProblems = {
-  REQUEST_INVALID: { status: 400, title: 'The path is malformed' },
+  REQUEST_INVALID: { status: 400, title: 'The request or its path is malformed' },
   BODY_INVALID: { status: 400, title: 'The body is not what this operation takes' },
   TOKEN_REQUIRED: { status: 401, title: 'This needs the token of the admin API' },
   TOKEN_NOT_CONFIGURED: { status: 403, title: 'This needs a token, and the server has none configured' },
@@ -20,6 +20,11 @@ export const adminProblems = {
   POOL_STARTING: { status: 503, title: 'The pool is starting' },
 } as const satisfies Record<string, { status: number; title: string }>
 
+interface About extends ErrorOptions {
+  readonly detail?: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 /** Carries a code of the table to the place that answers. */
 export class AdminProblem extends Error {
   readonly code: AdminProblemCode
@@ -27,8 +32,8 @@ export class AdminProblem extends Error {
   readonly detail: string | undefined
   readonly headers: Readonly<Record<string, string>>
 
-  constructor(code: AdminProblemCode, about: { detail?: string; headers?: Readonly<Record<string, string>> } = {}) {
-    super(adminProblems[code].title)
+  constructor(code: AdminProblemCode, about: About = {}) {
+    super(adminProblems[code].title, about)
     this.name = 'AdminProblem'
     this.code = code
     this.detail = about.detail

@@ -1,4 +1,4 @@
-import { createServer } from 'node:http'
+import { STATUS_CODES, createServer } from 'node:http'
 import { networkInterfaces } from 'node:os'
 import { toNodeHandler } from 'h3'
 import { createAdmin } from 'corral/admin'
@@ -164,7 +164,8 @@ describe('against DNS rebinding', () => {
     ['GET http://evil.example/stats HTTP/1.1\r\nHost: 127.0.0.1', 403],
     ['GET http://127.0.0.1/stats HTTP/1.1\r\nHost: evil.example', 403],
     ['GET http://127.0.0.1/stats HTTP/1.1\r\nHost: 127.0.0.1', 200],
-    ['GET /stats HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example', 403],
+    ['GET /stats HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example', 400],
+    ['GET /stats HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: 127.0.0.1', 400],
     ['GET /stats HTTP/1.1\r\nX-Forwarded-Host: evil.example\r\nHost: 127.0.0.1', 200],
     ['GET /stats HTTP/1.1\r\nX: y', 400],
     ['GET /stats HTTP/1.0', 200],
@@ -172,11 +173,16 @@ describe('against DNS rebinding', () => {
     const { listener } = await openAdmin()
     const client = await dial(listener.port)
     client.send(`${head}\r\nConnection: close\r\n\r\n`)
-    expect(await client.rest()).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
+    const answer = await client.rest()
+    // With a reason to read, whatever the answer is, and with a problem where it is one.
+    expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`))
+    if (status !== 200) expect(answer).toMatch(/content-type: application\/problem\+json[^]*"code":"[A-Z_]+"/i)
   })
 
-  test('a page of the API itself is served', async () => {
+  test('a page of the API itself is served, and none that has its host, but came another way', async () => {
     const { call, listener } = await openAdmin()
-    expect(await call('GET', '/sessions', { headers: { origin: listener.url } })).toMatchObject({ status: 200 })
+    const ask = (origin: string) => call('GET', '/sessions', { headers: { origin } })
+    expect(await ask(listener.url)).toMatchObject({ status: 200 })
+    expect(await ask(listener.url.replace('http:', 'https:'))).toMatchObject({ status: 403 })
   })
 })

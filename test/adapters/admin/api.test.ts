@@ -1,9 +1,11 @@
+import type { IncomingMessage } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { createPool } from 'corral'
 import { createGateway, fromHeader } from 'corral/h3'
 import { FakeBackend } from '../../support/fake-backend.ts'
 import { settled } from '../../support/virtual-clock.ts'
-import { openAdmin, serveAdmin } from './_admin.ts'
+import { dial } from '../h3/_scene.ts'
+import { bearer, openAdmin, serveAdmin } from './_admin.ts'
 
 describe('health', () => {
   test('/healthz answers while the process lives, without a pool too', async () => {
@@ -268,4 +270,20 @@ test('a failure inside is told to onError, and the client nothing of it', async 
   expect(answer).toMatchObject({ status: 500, json: { code: 'INTERNAL_ERROR' } })
   expect(answer.text).not.toContain('secret')
   expect(errors).toEqual([failure])
+})
+
+test('a client that leaves within its body is not taken for a fault', async () => {
+  const { listener, errors, stranger } = await openAdmin()
+  const closed = new Promise<void>((resolve) => {
+    listener.server.once('request', (req: IncomingMessage) => {
+      req.once('close', resolve)
+      client.socket.resetAndDestroy()
+    })
+  })
+  const client = await dial(listener.port)
+  const fields = `Host: 127.0.0.1\r\nAuthorization: ${bearer.authorization}\r\nContent-Length: 100`
+  client.send(`POST /workers/w1/drain HTTP/1.1\r\n${fields}\r\n\r\n{"dead`)
+  await closed
+  expect(await stranger('GET', '/healthz')).toMatchObject({ status: 200 })
+  expect(errors).toEqual([])
 })
