@@ -6,6 +6,7 @@ export type {
   PoolOptions,
   PressureOptions,
   QueueOptions,
+  RecycleOptions,
   ResetHook,
   RestartOptions,
   SessionOptions,
@@ -18,7 +19,7 @@ export type { MemoryUsage } from './runtime/host/memory.ts'
 export type { Lease, Session, WorkerInfo } from './runtime/lease.ts'
 export type { SessionInfo, WorkerDetails } from './runtime/listing.ts'
 export type { PoolEvent, PoolEvents, PoolEventType } from './runtime/events.ts'
-export type { SessionEndReason, WorkerAddress } from './machines/events.ts'
+export type { SessionEndReason, WearCause, WorkerAddress } from './machines/events.ts'
 export type { Failure, FailureCode } from './machines/failure.ts'
 
 // Workers

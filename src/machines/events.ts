@@ -50,6 +50,18 @@ export type ProcessFact =
   | { readonly type: 'process.started'; readonly pid: number | undefined; readonly address: WorkerAddress }
   | ({ readonly type: 'process.exited' } & ProcessExit)
 
+/**
+ * Why a process is to be replaced that serves as it should: it has served as many sessions as one may, it is too old, or
+ * it takes too much memory.
+ */
+export type WearCause = 'sessions' | 'age' | 'memory'
+
+/** What the actor `wear` tells its worker: the process is to be replaced as soon as it has no session. */
+export interface WearFact {
+  readonly type: 'worker.worn'
+  readonly cause: WearCause
+}
+
 /** What a worker tells the actor `process`. */
 export type ProcessCommand = { readonly type: 'process.stop' } | { readonly type: 'process.kill' }
 
@@ -86,6 +98,7 @@ export type WorkerFact =
       readonly workerId: string
       readonly round?: number | undefined
     })
+  | (WearFact & { readonly workerId: string })
   | (SessionFact & { readonly workerId: string })
   | (SessionKey & { readonly type: 'session.lost'; readonly workerId: string; readonly failure: Failure })
   | (SessionKey & { readonly type: 'session.ended'; readonly workerId: string; readonly reason: SessionEndReason })

@@ -13,6 +13,8 @@ export type {
   SessionKey,
   StatusFact,
   WaitingSession,
+  WearCause,
+  WearFact,
   WorkerAddress,
   WorkerCommand,
   WorkerFact,

@@ -61,7 +61,9 @@ export const poolMachine = setup({
       idle: [...context.idle, (event as StatusFact).workerId],
     })),
     countLeased: assign(({ context, event }) => ({ ...recount(context, event as CountedFact), failures: 0 })),
-    dropIdle: assign(({ context, event }) => ({ idle: without(context.idle, (event as StatusFact).workerId) })),
+    dropIdle: assign(({ context, event }) => ({
+      idle: without(context.idle, (event as { workerId: string }).workerId),
+    })),
     countFailure: assign(({ context, event }) => {
       assertEvent(event, 'worker.crashed')
       return event.served ? {} : { failures: context.failures + 1, failure: event.failure }
@@ -180,7 +182,7 @@ export const poolMachine = setup({
       return context.workers.includes(event.workerId)
     },
     isEmpty: ({ context }) => context.workers.length === 0,
-    /** A worker that drains before the pool has started has failed: its crash, once it is gone, ends the pool. */
+    /** A worker that drains before the pool has started has failed, and its crash, once it is gone, ends the pool; or it is worn. */
     canFill: ({ context }) => context.counts.draining === 0 && planFor(context).start > 0,
     canGrow: and([({ context }) => planFor(context).start > 0, isRelieved]),
     canProbe: and([({ context }) => context.pendingAdds === 0 && planFor(context).start > 0, isRelieved]),
@@ -243,6 +245,7 @@ export const poolMachine = setup({
     'worker.draining': { actions: ['count', 'dropIdle', 'relay'] },
     'worker.crashed': { actions: ['count', 'dropIdle', 'countFailure', 'relay'] },
     'worker.restarting': { actions: ['count', 'relay'] },
+    'worker.worn': { actions: ['dropIdle', 'relay'] },
     'session.closing': { actions: 'relay' },
     'session.lost': { actions: 'relay' },
     'session.ended': { actions: 'relay' },

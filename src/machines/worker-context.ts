@@ -68,9 +68,9 @@ export const processInput = ({ context }: { context: WorkerContext }): ProcessIn
 /** A status that a worker reports; its death is its output. */
 export type ReportedStatus = Exclude<WorkerStatus, 'dead'>
 
-/** Whether the present process has served as many sessions as one may. */
-export function isWorn({ policy: { recycleSessions }, sessions }: WorkerContext): boolean {
-  return recycleSessions > 0 && sessions >= recycleSessions
+/** Whether the present process would serve again, and has served as many sessions as one may. */
+export function hasServedAll({ policy: { reuse, recycleSessions }, sessions }: WorkerContext): boolean {
+  return reuse !== 'never' && recycleSessions > 0 && sessions >= recycleSessions
 }
 
 /**

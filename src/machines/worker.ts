@@ -9,12 +9,15 @@ import {
   setup,
   stateIn,
   type AnyActorRef,
+  type EventObject,
 } from 'xstate'
 import type {
   DeathFact,
   ProcessCommand,
   ProcessFact,
   SessionFact,
+  WearCause,
+  WearFact,
   WorkerCommand,
   WorkerFact,
   WorkerOutput,
@@ -23,7 +26,7 @@ import { exitFailure, toFailure, withExit, type FailureCode } from './failure.ts
 import { sessionMachine } from './session.ts'
 import {
   backoff,
-  isWorn,
+  hasServedAll,
   processInput,
   statusFact,
   workerOutput,
@@ -34,7 +37,7 @@ import {
   type WorkerInput,
 } from './worker-context.ts'
 
-export type WorkerEvent = WorkerCommand | ProcessFact | SessionFact
+export type WorkerEvent = WorkerCommand | ProcessFact | SessionFact | WearFact
 
 /**
  * One worker: a slot that holds one OS process at a time. The session is invoked by the state `leased`, so a worker
@@ -42,7 +45,8 @@ export type WorkerEvent = WorkerCommand | ProcessFact | SessionFact
  * is left.
  *
  * Provide `process`, `readiness`, `liveness` and, with `reuse: 'reset'`, `reset`. `process` sends `process.started` and
- * `process.exited`, obeys `process.stop` and `process.kill`, and ends the process when it is itself stopped.
+ * `process.exited`, obeys `process.stop` and `process.kill`, and ends the process when it is itself stopped. Where processes
+ * are to be replaced for their age or size, provide `wear`, too: it sends `worker.worn`.
  */
 export const workerMachine = setup({
   types: {
@@ -58,6 +62,7 @@ export const workerMachine = setup({
     process: fromCallback<ProcessCommand, ProcessInput>(() => unprovided('process')),
     readiness: fromPromise<void, ProcessInput>(() => unprovided('readiness')),
     liveness: fromPromise<void, ProcessInput>(() => unprovided('liveness')),
+    wear: fromCallback<EventObject, ProcessInput>(() => {}),
     reset: fromPromise<void, ResetInput>(() => unprovided('reset')),
     session: sessionMachine,
   },
@@ -124,6 +129,13 @@ export const workerMachine = setup({
       assertEvent(event, 'worker.lease')
       tell(enqueue, self, { ...event, type: 'worker.leaseRefused', workerId: context.id })
     }),
+    relayWear: enqueueActions(({ context, enqueue, event, self }) => {
+      assertEvent(event, 'worker.worn')
+      tell(enqueue, self, { ...event, workerId: context.id })
+    }),
+    tellWear: enqueueActions(({ context, enqueue, self }, params: { cause: WearCause }) => {
+      tell(enqueue, self, { type: 'worker.worn', workerId: context.id, cause: params.cause })
+    }),
     relayClosing: enqueueActions(({ context, enqueue, event, self }) => {
       assertEvent(event, 'session.closing')
       tell(enqueue, self, { ...event, workerId: context.id })
@@ -150,8 +162,11 @@ export const workerMachine = setup({
     canRestart: ({ context }) =>
       context.restarts < context.policy.restartLimit && !context.failure?.code.startsWith('WORKER_START'),
     isRetiring: stateIn({ alive: { serving: { leased: 'retiring' } } }),
-    wantsReset: ({ context }) => context.policy.reuse === 'reset' && !isWorn(context),
-    isReusable: ({ context }) => context.policy.reuse === 'dirty' && !isWorn(context),
+    /** Else it is stopped after its session anyway. */
+    isReused: ({ context }) => context.policy.reuse !== 'never',
+    hasServedAll: ({ context }) => hasServedAll(context),
+    wantsReset: ({ context }) => context.policy.reuse === 'reset',
+    isReusable: ({ context }) => context.policy.reuse === 'dirty',
   },
   delays: {
     startTimeout: ({ context }) => context.policy.startTimeout,
@@ -229,15 +244,26 @@ export const workerMachine = setup({
           },
         },
         serving: {
-          invoke: {
-            id: 'liveness',
-            src: 'liveness',
-            input: processInput,
-            onError: {
-              target: 'killing',
-              actions: [{ type: 'recordError', params: { code: 'WORKER_UNHEALTHY' } }, 'loseSession'],
+          invoke: [
+            {
+              id: 'liveness',
+              src: 'liveness',
+              input: processInput,
+              onError: {
+                target: 'killing',
+                actions: [{ type: 'recordError', params: { code: 'WORKER_UNHEALTHY' } }, 'loseSession'],
+              },
             },
-          },
+            {
+              id: 'wear',
+              src: 'wear',
+              input: processInput,
+              onError: {
+                target: 'killing',
+                actions: [{ type: 'recordError', params: { code: 'WORKER_UNHEALTHY' } }, 'loseSession'],
+              },
+            },
+          ],
           on: {
             'process.exited': {
               target: '#worker.crashed',
@@ -252,6 +278,7 @@ export const workerMachine = setup({
               entry: { type: 'report', params: { status: 'healthy' } },
               on: {
                 'worker.lease': { target: 'leased', actions: 'bindSession' },
+                'worker.worn': { target: '#worker.alive.draining', actions: 'relayWear' },
               },
             },
             leased: {
@@ -266,6 +293,11 @@ export const workerMachine = setup({
                 }),
                 onDone: [
                   { guard: 'isRetiring', target: '#worker.alive.draining', actions: 'finishSession' },
+                  {
+                    guard: 'hasServedAll',
+                    target: '#worker.alive.draining',
+                    actions: ['finishSession', { type: 'tellWear', params: { cause: 'sessions' } }],
+                  },
                   { guard: 'wantsReset', target: 'resetting', actions: 'finishSession' },
                   { guard: 'isReusable', target: 'healthy', actions: 'finishSession' },
                   { target: '#worker.alive.draining', actions: 'finishSession' },
@@ -281,7 +313,10 @@ export const workerMachine = setup({
               initial: 'bound',
               states: {
                 bound: {
-                  on: { 'worker.stop': { target: 'retiring', actions: 'endSession' } },
+                  on: {
+                    'worker.stop': { target: 'retiring', actions: 'endSession' },
+                    'worker.worn': { guard: 'isReused', target: 'retiring', actions: 'relayWear' },
+                  },
                 },
                 retiring: {
                   description: 'The worker stops when its session has ended.',
@@ -291,6 +326,9 @@ export const workerMachine = setup({
             },
             resetting: {
               entry: { type: 'report', params: { status: 'resetting' } },
+              on: {
+                'worker.worn': { target: '#worker.alive.draining', actions: 'relayWear' },
+              },
               invoke: {
                 id: 'reset',
                 src: 'reset',

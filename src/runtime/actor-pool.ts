@@ -42,6 +42,7 @@ export class ActorPool implements Pool {
     workersStarted: 0,
     workersCrashed: 0,
     workersOutOfMemory: 0,
+    workersWorn: 0,
   }
   readonly #tenants: TenantLedger
   readonly #workerDrains = new WorkerDrains()
@@ -266,6 +267,9 @@ export class ActorPool implements Pool {
       case 'worker.crashed':
         this.#totals.workersCrashed++
         if (fact.failure.cause === 'oom') this.#totals.workersOutOfMemory++
+        break
+      case 'worker.worn':
+        this.#totals.workersWorn++
         break
       case 'worker.dead':
         this.#workerDrains.finish(fact.workerId)

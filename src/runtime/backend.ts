@@ -44,6 +44,11 @@ export interface WorkerBackend {
   open?(): Promise<void>
   /** Gives that back. A pool that has opened it calls it once nothing of its workers is left. Must not reject. */
   close?(): Promise<void>
+  /**
+   * Bytes of memory that a worker takes now, with everything that it started, for {@link RecycleOptions.memory}: which is refused
+   * where there is no such method. Asked every 5 to 10 seconds. Rejects when it cannot be told, which is a warning.
+   */
+  memoryOf?(worker: WorkerInstance): Promise<number>
   /** What the workers get, for `pool.stats()`. */
   status?(): BackendStatus | undefined
 }

@@ -1,5 +1,5 @@
 import type { Failure } from '../machines/failure.ts'
-import type { HostPressure, PoolFact, SessionEndReason, WorkerAddress } from '../machines/events.ts'
+import type { HostPressure, PoolFact, SessionEndReason, WearCause, WorkerAddress } from '../machines/events.ts'
 import { lossReason, SessionLostError, WorkerStartError, type LossReason } from './errors.ts'
 
 /** What happened, by name: the argument that listeners of {@link Pool.on} get. */
@@ -10,6 +10,8 @@ export interface PoolEvents {
   'worker.ready': WorkerEvent & { pid: number | undefined; address: WorkerAddress }
   /** The worker's session ended and its reset hook runs. */
   'worker.resetting': WorkerEvent
+  /** The process is to be replaced, though it serves as it should: at once, or after the session that it has. */
+  'worker.worn': WorkerEvent & { cause: WearCause }
   /** The worker was asked to stop, or is being killed: because of `failure`, if there is one. */
   'worker.draining': WorkerEvent & { failure: Failure | null }
   /** A start failed, a serving process died, or it stopped answering its probes. */

@@ -8,6 +8,7 @@ import { hostSampler, type HostObserver } from './host/observer.ts'
 import type { WorkerInfo } from './lease.ts'
 import type { PressureMarks } from './pressure.ts'
 import type { TenantLimits } from './tenant-ledger.ts'
+import type { WearMarks } from './wear.ts'
 import { abortSignal, callback, count, duration, validate } from './validate.ts'
 
 export interface PoolOptions {
@@ -15,6 +16,7 @@ export interface PoolOptions {
   readonly worker: WorkerBackend
   readonly size?: SizeOptions | undefined
   readonly session?: SessionOptions | undefined
+  readonly recycle?: RecycleOptions | undefined
   readonly queue?: QueueOptions | undefined
   readonly tenant?: TenantOptions | undefined
   readonly restart?: RestartOptions | undefined
@@ -100,6 +102,28 @@ export interface SessionOptions {
    * @default false
    */
   readonly reuseLimit?: number | false | undefined
+}
+
+/**
+ * When the process of a worker is replaced by a fresh one that serves as it should, beside {@link SessionOptions.reuseLimit}.
+ * Never while it has a session: one that is leased, with `reuse`, is replaced after that.
+ */
+export interface RecycleOptions {
+  /**
+   * Age at which it is replaced, in milliseconds, 1 or more. Each worker takes its own, of the last fifth up to that, so that
+   * those that were started together are not replaced together. `false`: however old.
+   *
+   * @default false
+   */
+  readonly age?: number | false | undefined
+  /**
+   * Bytes of memory, with everything that it started, above which it is replaced. It is measured every 5 to 10 seconds, and
+   * may take more in between: what it can never take is `limits.memory` of {@link processWorker}. Needs a backend with
+   * {@link WorkerBackend.memoryOf}, which that of `processWorker` has on Linux. `false`: however many.
+   *
+   * @default false
+   */
+  readonly memory?: number | false | undefined
 }
 
 export interface ResetHook {
@@ -193,6 +217,7 @@ export interface PoolSettings {
   readonly backend: WorkerBackend
   readonly policy: PoolPolicy
   readonly liveness: Required<LivenessPolicy>
+  readonly recycle: WearMarks
   readonly reset: ResetHook['reset'] | undefined
   readonly idleTtl: number | false
   readonly maxAge: number | false
@@ -227,6 +252,7 @@ const resetHook = z.strictObject({
 
 const backend = z.looseObject({
   launch: callback('a function: see processWorker() or the WorkerBackend contract'),
+  memoryOf: callback('a function: see the WorkerBackend contract').optional(),
   startTimeout: duration.default(30_000),
   startAttempts: positive.default(3),
   stopGrace: duration.default(5_000),
@@ -253,7 +279,7 @@ const size = z
     error: 'a number that fits: size.min + size.warm may not exceed size.max',
   })
 
-const schema = z.strictObject({
+const fields = z.strictObject({
   worker: backend,
   size: size.prefault({}),
   session: z
@@ -264,11 +290,17 @@ const schema = z.strictObject({
       idle: z.enum(['connections', 'bytes']).default('connections'),
       grace: duration.default(5_000),
       reuse: z.union([z.literal(false), z.literal('dirty'), resetHook]).default(false),
-      reuseLimit: z.union([positive, z.literal(false)]).default(false),
+      reuseLimit: orUnlimited.default(false),
     })
     .refine(({ idle, idleTtl }) => idle !== 'bytes' || idleTtl !== 0, {
       path: ['idleTtl'],
       error: "a duration above 0, or false, with session.idle 'bytes'",
+    })
+    .prefault({}),
+  recycle: z
+    .strictObject({
+      age: z.union([duration.min(1, 'a duration of at least 1 ms'), z.literal(false)]).default(false),
+      memory: orUnlimited.default(false),
     })
     .prefault({}),
   queue: z.strictObject({ limit: count.default(1_000), timeout: duration.default(30_000) }).prefault({}),
@@ -306,9 +338,17 @@ const schema = z.strictObject({
     .optional(),
 })
 
+const schema = fields.refine(({ worker, recycle }) => recycle.memory === false || worker.memoryOf !== undefined, {
+  path: ['recycle', 'memory'],
+  error: 'false with a backend that cannot measure its workers (memoryOf; processWorker can on Linux)',
+})
+
 /** Fills in the defaults. @throws `INVALID_OPTION` */
 export function resolveOptions(options: PoolOptions): PoolSettings {
-  const { worker, size, session, queue, tenant, restart, breaker, pressure, ...rest } = validate(schema, options)
+  const { worker, size, session, recycle, queue, tenant, restart, breaker, pressure, ...rest } = validate(
+    schema,
+    options,
+  )
   const hook = typeof session.reuse === 'object' ? session.reuse : undefined
   return {
     // The object itself and not the copy that validation made: a backend may be an instance of a class.
@@ -332,6 +372,7 @@ export function resolveOptions(options: PoolOptions): PoolSettings {
       },
     },
     liveness: worker.liveness,
+    recycle,
     reset: hook?.reset,
     idleTtl: session.idleTtl,
     maxAge: session.maxAge,

@@ -133,6 +133,8 @@ export interface PoolStats {
     readonly workersCrashed: number
     /** Those of them that were killed for want of memory. */
     readonly workersOutOfMemory: number
+    /** Those that were replaced, or are to be, for their sessions, age or memory. */
+    readonly workersWorn: number
   }
   /** How far the workers are isolated; absent when their backend does not say. */
   readonly isolation?: BackendStatus

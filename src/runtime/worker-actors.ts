@@ -1,5 +1,5 @@
-import { fromCallback, fromPromise } from 'xstate'
-import type { ProcessCommand, ProcessFact } from '../machines/events.ts'
+import { fromCallback, fromPromise, type EventObject } from 'xstate'
+import type { ProcessCommand, ProcessFact, WearFact } from '../machines/events.ts'
 import { workerMachine } from '../machines/worker.ts'
 import type { ProcessInput, ResetInput } from '../machines/worker-context.ts'
 import type { WorkerInstance } from './backend.ts'
@@ -7,12 +7,14 @@ import { sleep, type Clock } from './clock.ts'
 import { requestStatus } from './http-client.ts'
 import type { PoolSettings } from './options.ts'
 import { Slot } from './slot.ts'
+import { untilWorn } from './wear.ts'
 
 /** Every slot whose process may exist, by worker id. A slot leaves it when nothing of its process is left. */
 export type Slots = Map<string, Slot>
 
-/** The worker chart with its effects: the four actors that it leaves open, on the backend of `settings`. */
+/** The worker chart with its effects: the actors that it leaves open, on the backend of `settings`. */
 export function provideWorker(settings: PoolSettings, slots: Slots, clock: Clock) {
+  const wears = settings.recycle.age !== false || settings.recycle.memory !== false
   return workerMachine.provide({
     actors: {
       process: fromCallback<ProcessCommand, ProcessInput>(({ input, receive, sendBack }) => {
@@ -34,6 +36,22 @@ export function provideWorker(settings: PoolSettings, slots: Slots, clock: Clock
       liveness: fromPromise<void, ProcessInput>(async ({ input, signal }) => {
         const instance = await launched(slots, input)
         await watch(instance, settings, clock, signal, () => slots.get(input.workerId)?.activity ?? 0)
+      }),
+      wear: fromCallback<EventObject, ProcessInput>(({ input, sendBack }) => {
+        const slot = slots.get(input.workerId)
+        if (!slot || !wears) return undefined
+        const over = new AbortController()
+        const send = (fact: WearFact) => sendBack(fact)
+        const seed = `${input.workerId}:${input.incarnation}`
+        const worn = untilWorn(slot, seed, { ...settings, clock }, over.signal)
+        worn.then(
+          (cause) => {
+            if (!over.signal.aborted) send({ type: 'worker.worn', cause })
+            over.abort()
+          },
+          () => {},
+        )
+        return () => over.abort()
       }),
       reset: fromPromise<void, ResetInput>(async ({ input, signal }) => {
         const instance = await launched(slots, input)

@@ -22,6 +22,7 @@ export const inertWorker = workerMachine.provide({
     process: fromCallback(() => {}),
     readiness: never,
     liveness: never,
+    wear: fromCallback(() => {}),
     reset: never as never,
     session: never as never,
   },

@@ -9,9 +9,9 @@ const session = { sessionId: 'red', token: 1 }
 /** What a worker can report in each status, or `dead`, which its end tells. */
 const reports: Readonly<Record<string, readonly string[]>> = {
   spawning: ['worker.ready', 'worker.draining', 'worker.crashed'],
-  healthy: ['worker.leased', 'worker.draining', 'worker.crashed'],
-  leased: ['worker.ready', 'worker.resetting', 'worker.draining', 'worker.crashed'],
-  resetting: ['worker.ready', 'worker.draining', 'worker.crashed'],
+  healthy: ['worker.leased', 'worker.worn', 'worker.draining', 'worker.crashed'],
+  leased: ['worker.ready', 'worker.resetting', 'worker.worn', 'worker.draining', 'worker.crashed'],
+  resetting: ['worker.ready', 'worker.worn', 'worker.draining', 'worker.crashed'],
   draining: ['worker.crashed', 'dead'],
   restarting: ['worker.restarting', 'worker.spawning', 'dead'],
 }
@@ -69,6 +69,7 @@ function reportsOf({ workers, idle, counts }: PoolContext, type: string, from: s
       from: from as WorkerStatus,
       ...more,
       ...(isOnItsWay && session),
+      ...(type === 'worker.worn' && { cause: 'age' }),
     })),
   )
 }

@@ -69,6 +69,7 @@ export function stimuliOf({ pool, workers }: System, madeLimit: number): Stimulu
     { type: 'xstate.done.actor.readiness' },
     { type: 'xstate.done.actor.session', output: { reason: 'released' } },
     { type: 'xstate.error.actor.liveness', error: new Error('no answer') },
+    { type: 'worker.worn', cause: 'age' },
     { type: 'session.closing', sessionId: 's1', token: 1, reason: 'released' },
     { type: 'process.exited', exitCode: 1, signal: null },
     { type: 'xstate.after.restartDelay.worker.restarting' },

@@ -9,6 +9,7 @@ function events(snapshot: AnyMachineSnapshot): AnyEventObject[] {
   return [
     { type: 'worker.lease', sessionId: 'red', token: 7 },
     { type: 'worker.stop', grace: 5 },
+    { type: 'worker.worn', cause: 'age' },
     { type: 'process.started', pid: 4711, address: { host: '127.0.0.1', port: 80 } },
     { type: 'process.exited', ...crash },
     { type: 'process.exited', ...crash, retry: true },
@@ -33,6 +34,7 @@ export const workerExplorations: Exploration[] = [
   { ...workerPolicy, reuse: 'never' as const },
   { ...onceStarted, reuse: 'reset' as const },
   { ...onceStarted, reuse: 'dirty' as const },
+  { ...onceStarted, reuse: 'dirty' as const, recycleSessions: 1 },
 ].map((policy) => ({ input: { id: 'w1', policy }, events, stateKey }))
 
 /** Walks that together take every transition of the worker chart. */

@@ -26,7 +26,11 @@ interface Exploration {
 }
 
 const explorations: Exploration[] = [
-  { policy: systemPolicy, isOf: ({ event }) => !event.type.startsWith('host.') },
+  { policy: systemPolicy, isOf: ({ event }) => !/host\.|worker\.worn/.test(event.type) },
+  {
+    policy: systemPolicy,
+    isOf: ({ event }) => /session\.acquire|readiness|actor\.session|worker\.worn|exited/.test(event.type),
+  },
   {
     // A pressed host, and no more than the minimum lost and probed for.
     policy: { ...systemPolicy, breaker: { ...systemPolicy.breaker, failures: 1 } },
@@ -184,6 +188,9 @@ class PoolOnRuntime {
       case 'session.closing':
         session?.send({ type: 'session.end', reason: 'released' })
         break
+      case 'worker.worn':
+        this.#workerOf(id)?.send(event as never)
+        break
       case 'process.exited':
         worker.exit({ exitCode: 1 })
         break
@@ -193,8 +200,12 @@ class PoolOnRuntime {
   }
 
   #child(workerId: string) {
+    return this.#workerOf(workerId)?.getSnapshot()
+  }
+
+  #workerOf(workerId: string) {
     const { children, context } = this.#actor.getSnapshot()
-    return children[childOf(context.slots, workerId) ?? '']?.getSnapshot()
+    return children[childOf(context.slots, workerId) ?? '']
   }
 
   #delayOf(to: string, { type }: AnyEventObject): number {

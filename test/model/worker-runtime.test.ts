@@ -10,7 +10,7 @@ import { inertWorker, workerPolicy } from './_inert.ts'
 import { workerWalks } from './_worker.ts'
 
 /** What the runtime's actors never do: they turn every error into an exit, and the session chart has no error. */
-const impossible = ['xstate.error.actor.process', 'xstate.error.actor.session']
+const impossible = ['xstate.error.actor.process', 'xstate.error.actor.session', 'xstate.error.actor.wear']
 const isPossible = ({ events }: Walk) => !events.some(({ type }) => impossible.includes(type))
 
 test.each(byTitle(workerWalks.filter(isPossible)))('on the real runtime: %s', async (_title, { input, events }) => {
@@ -58,6 +58,7 @@ class WorkerOnRuntime {
     switch (event.type) {
       case 'worker.lease':
       case 'worker.stop':
+      case 'worker.worn':
         this.#actor.send(event as never)
         break
       case 'process.started':

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { PoolEventType } from 'corral'
+import type { PoolEventType, WearCause } from 'corral'
 import type { FakeBehaviour } from '../support/fake-backend.ts'
 import type { PoolWorld } from './_pool-world.ts'
 
@@ -105,6 +105,10 @@ const probe = fc.tuple(index, fc.constantFrom<('yes' | 'no' | 'never')[]>('yes',
     }),
 )
 
+const wear = fc
+  .tuple(index, fc.constantFrom<WearCause[]>('age', 'memory'))
+  .map(([at, cause]) => new Act(`worker ${at} is worn: ${cause}`, (world) => world.wear(at, cause)))
+
 const behave = fc
   .record<FakeBehaviour>({ ready: fc.boolean(), stops: fc.boolean() })
   .map((behaviour) => new Act(`behave ${JSON.stringify(behaviour)}`, (world) => (world.backend.behaviour = behaviour)))
@@ -124,6 +128,7 @@ const react = fc
       'worker.spawning',
       'worker.ready',
       'worker.crashed',
+      'worker.worn',
       'worker.draining',
       'worker.restarting',
       'worker.dead',
@@ -196,6 +201,7 @@ export const commands = [
   behave,
   reset,
   drainWorker,
+  wear,
   press,
   react,
   react,

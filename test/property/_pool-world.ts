@@ -1,4 +1,12 @@
-import { createPool, type Lease, type Pool, type PoolEvent, type PoolEvents, type WorkerInfo } from 'corral'
+import {
+  createPool,
+  type Lease,
+  type Pool,
+  type PoolEvent,
+  type PoolEvents,
+  type WearCause,
+  type WorkerInfo,
+} from 'corral'
 import fc from 'fast-check'
 import { FakeBackend } from '../support/fake-backend.ts'
 import { FakeHost } from '../support/fake-host.ts'
@@ -77,6 +85,8 @@ export class PoolWorld {
   readonly #problems: string[] = []
   /** Tokens of sessions that are over, by the number of those that were before. */
   readonly #over = new Map<number, number>()
+  /** Whether the pool drains. */
+  #isDraining = false
   /** Processes that may not serve another session. */
   readonly #used = new Set<number>()
   /** Newest token that was served, by tenant. */
@@ -191,6 +201,13 @@ export class PoolWorld {
     })
   }
 
+  /** Its process is to be replaced, if it serves. */
+  wear(at: number, cause: WearCause): void {
+    const { children } = this.pool.actor.getSnapshot()
+    const workers = Object.values(children).filter((worker) => worker?.getSnapshot().status === 'active')
+    workers[at % Math.max(1, workers.length)]?.send({ type: 'worker.worn', cause })
+  }
+
   /** Bytes move on a connection that is held. */
   touch(lease: Lease): void {
     lease.touch()
@@ -200,7 +217,7 @@ export class PoolWorld {
     if (!isEnding) this.#movedAt.set(token, this.clock.now())
   }
 
-  /** The reset of that process did not succeed. */
+  /** The reset of that process did not succeed, or it is worn. */
   spoil(pid: number | undefined): void {
     if (pid !== undefined) this.#used.add(pid)
   }
@@ -379,6 +396,8 @@ export class PoolWorld {
 
   #observe(event: PoolEvent): void {
     this.#problems.push(...wrongCounts(this.pool.stats()).map((problem) => `${problem} at ${event.type}`))
+    if (event.type === 'worker.worn') this.spoil(this.backend.worker(event.workerId).pid)
+    if (event.type === 'pool.draining') this.#isDraining = true
     if (event.type === 'session.started') this.#onStarted(event)
     if (event.type === 'session.lost') this.#onLost(event)
     if (event.type === 'session.ended') this.#onEnded(event)
@@ -390,7 +409,7 @@ export class PoolWorld {
     if (!this.#late.delete(sessionId)) this.#noteOrder(token)
     if (this.pool.stats().pressure === 'pressed') this.#fail(`${sessionId} starts under pressure`)
     const { pid } = this.backend.worker(workerId)
-    if (this.#used.has(pid)) this.#fail(`2: ${workerId} serves again, unreset`)
+    if (this.#used.has(pid)) this.#fail(`2: ${workerId} serves again, unreset or worn`)
     if (this.setting.reuse === 'never') this.#used.add(pid)
     this.#live.set(sessionId, { sessionId, token, workerId, pid, startedAt: this.clock.now() })
     this.#movedAt.set(token, this.clock.now())
@@ -419,9 +438,12 @@ export class PoolWorld {
     this.#over.set(token, this.#over.size)
   }
 
-  #onEnded({ sessionId, token, reason }: PoolEvents['session.ended']): void {
+  #onEnded({ sessionId, token, workerId, reason }: PoolEvents['session.ended']): void {
     if (this.#ended.has(token)) this.#fail(`1: ${sessionId} ended twice`)
     if ((reason === 'lost') !== this.#lost.has(token)) this.#fail(`8: ${sessionId} ended as ${reason}`)
+    // A session never ends because its worker is worn.
+    const isAsked = this.#isDraining || this.#draining.has(workerId)
+    if (reason === 'drained' && !isAsked) this.#fail(`${sessionId} is drained, and nobody asked for it`)
     const leases = this.held.filter(({ session }) => session.token === token).length
     // 7: what is in use is not ended for being idle or old, unless that was asked for.
     const { idle, idleTtl, maxLifetime } = this.setting

@@ -16,6 +16,7 @@ const shapes: { [K in PoolEventType]: Omit<PoolEvent<K>, 'type'> } = {
   'worker.spawning': { workerId: expect.any(String), incarnation: expect.any(Number) },
   'worker.ready': { workerId: expect.any(String), pid: expect.any(Number), address },
   'worker.resetting': { workerId: expect.any(String) },
+  'worker.worn': { workerId: expect.any(String), cause: 'memory' },
   'worker.draining': { workerId: expect.any(String), failure: null },
   'worker.crashed': { workerId: expect.any(String), reason: 'crashed', failure },
   'worker.restarting': { workerId: expect.any(String), attempt: 1, delay: expect.any(Number) },
@@ -49,6 +50,7 @@ describe('events', () => {
       session: { reuse: { reset: () => Promise.resolve() } },
       breaker: { failures: 1, cooldown: 1_000 },
       restart: { minDelay: 10 },
+      recycle: { memory: 1_000 },
     })
     const lease = await acquire('a')
     lease.release()
@@ -64,6 +66,8 @@ describe('events', () => {
     await acquire('b')
     host.sample({ cpu: 0.25, memory: 0.9 })
     host.sample({ cpu: null, memory: 0.5 })
+    backend.alive.at(-1)!.memory = 1_001
+    await clock.advance(10_000)
     await pool.close()
     for (const [type, shape] of Object.entries(shapes)) {
       const events = told(type as PoolEventType)

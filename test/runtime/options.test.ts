@@ -31,6 +31,8 @@ describe('createPool refuses', () => {
     [{ session: { grace: 2 ** 31 } }, 'session.grace', DURATION, '2147483648'],
     [{ session: { reuse: { reset: 'reset' } } }, 'session.reuse.reset', 'a path that begins with "/"', '"reset"'],
     [{ session: { reuse: { reset: '/reset', timeout: -1 } } }, 'session.reuse.timeout', DURATION, '-1'],
+    [{ recycle: { age: 0 } }, 'recycle.age', 'a duration of at least 1 ms', '0'],
+    [{ recycle: { memory: 0 } }, 'recycle.memory', POSITIVE, '0'],
     [{ queue: { limit: -1 } }, 'queue.limit', COUNT, '-1'],
     [{ queue: { timeout: Number.NaN } }, 'queue.timeout', DURATION, 'NaN'],
     [{ restart: { limit: 0.5 } }, 'restart.limit', COUNT, '0.5'],

@@ -58,6 +58,14 @@ export class FakeBackend implements WorkerBackend {
     return worker
   }
 
+  async memoryOf({ pid }: WorkerInstance): Promise<number> {
+    const worker = this.workers.find((worker) => worker.pid === pid)
+    if (!worker) throw new Error(`there is no process ${pid}`)
+    worker.measures++
+    if (worker.memory === undefined) throw new Error('the scales are broken')
+    return worker.memory
+  }
+
   /** Workers whose process exists. */
   get alive(): FakeWorker[] {
     return this.workers.filter((worker) => worker.isAlive)
@@ -111,6 +119,9 @@ export class FakeWorker implements WorkerInstance {
   /** What the next liveness probes do. */
   answers: 'yes' | 'no' | 'never' = 'yes'
   probes = 0
+  /** Bytes that it takes; `undefined`: they cannot be measured. */
+  memory: number | undefined = 0
+  measures = 0
   /** Probes that were given up because their time was over or nobody wanted to know any more. */
   abandoned = 0
 

@@ -62,6 +62,7 @@ const poolStats = {
       workersStarted: count,
       workersCrashed: count,
       workersOutOfMemory: count,
+      workersWorn: count,
     })
     .describe('Counts since the pool was made.'),
   isolation: z

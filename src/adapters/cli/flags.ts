@@ -151,6 +151,27 @@ const table = [
     sets: 'session.reuse.reset',
     description: 'Path that gets a POST to reset a worker, with --reuse reset',
   },
+  {
+    name: 'reuse-limit',
+    value: 'number|none',
+    default: 'none',
+    sets: 'session.reuseLimit',
+    description: 'Sessions that one process may serve, with --reuse, before it is replaced',
+  },
+  {
+    name: 'recycle-age',
+    value: 'duration',
+    default: 'never',
+    sets: 'recycle.age',
+    description: 'Age at which a worker is replaced, if it has no session, or after that',
+  },
+  {
+    name: 'recycle-memory',
+    value: 'size|none',
+    default: 'none',
+    sets: 'recycle.memory',
+    description: 'Memory above which a worker is replaced, if it has no session, or after that',
+  },
   { name: 'health', value: 'http|tcp', default: 'http', description: 'How to see that a worker is ready and alive' },
   {
     name: 'health-path',

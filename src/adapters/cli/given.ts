@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { parseDuration } from './duration.ts'
 import { type FlagName, flags } from './flags.ts'
+import { parseSize } from './size.ts'
 
 /** The command line is wrong: shown as one line, without a stack. */
 export class UsageError extends Error {}
@@ -93,6 +94,12 @@ export function duration(name: FlagName, text: string): number {
 
 export function durationOrNever(name: FlagName, text: string): number | false {
   return text === 'never' ? false : duration(name, text)
+}
+
+export function size(name: FlagName, text: string): number {
+  const bytes = parseSize(text)
+  if (bytes === undefined) throw invalid(name, text, 'a size such as 4096, 512MiB or 1.5GiB')
+  return bytes
 }
 
 export function oneOf<T extends string>(name: FlagName, text: string, choices: readonly T[]): T {

@@ -1,8 +1,7 @@
 import { resolve } from 'node:path'
 import type { BindOptions, ProcessWorkerOptions } from '../../index.ts'
 import type { FlagName } from './flags.ts'
-import { type Given, UsageError, count, invalid, oneOf } from './given.ts'
-import { parseSize } from './size.ts'
+import { type Given, UsageError, count, invalid, oneOf, size } from './given.ts'
 
 /** How far workers are isolated, and what each may take. */
 export type IsolationFlags = Pick<ProcessWorkerOptions, 'isolation' | 'limits' | 'onUnavailable' | 'stateDirectory'>
@@ -36,12 +35,6 @@ function bind(text: string): BindOptions {
   const [, path = '', write] = /^(.*?)(:rw)?$/s.exec(text) ?? []
   if (path === '') throw invalid('bind', text, 'a path, or a path and ":rw"')
   return { source: resolve(path), access: write === undefined ? 'read-only' : 'read-write' }
-}
-
-function size(name: FlagName, text: string): number {
-  const bytes = parseSize(text)
-  if (bytes === undefined) throw invalid(name, text, 'a size such as 4096, 512MiB or 1.5GiB')
-  return bytes
 }
 
 function decimal(name: FlagName, text: string): number {

@@ -1,8 +1,8 @@
 import type { PoolOptions } from '../../index.ts'
-import { type Given, UsageError, count, duration, durationOrNever, invalid, oneOf, path } from './given.ts'
+import { type Given, UsageError, count, duration, durationOrNever, invalid, oneOf, path, size } from './given.ts'
 
 /** The pool's options that the command line sets; what it has no word for keeps its default. */
-export type PoolFlags = Required<Pick<PoolOptions, 'size' | 'session' | 'queue' | 'tenant' | 'pressure'>>
+export type PoolFlags = Required<Pick<PoolOptions, 'size' | 'session' | 'recycle' | 'queue' | 'tenant' | 'pressure'>>
 
 export function poolFlags(given: Given): PoolFlags {
   return {
@@ -18,6 +18,11 @@ export function poolFlags(given: Given): PoolFlags {
       maxLifetime: durationOrNever('max-lifetime', given.one('max-lifetime')),
       grace: duration('grace', given.one('grace')),
       reuse: reuse(given),
+      reuseLimit: reuseLimit(given),
+    },
+    recycle: {
+      age: durationOrNever('recycle-age', given.one('recycle-age')),
+      memory: sizeOrNone('recycle-memory', given.one('recycle-memory')),
     },
     queue: {
       limit: count('queue-limit', given.one('queue-limit')),
@@ -55,7 +60,19 @@ function reuse(given: Given): NonNullable<PoolOptions['session']>['reuse'] {
   return mode === 'dirty' && mode
 }
 
-function limit(name: 'tenant-sessions' | 'tenant-waiting', text: string): number | false {
+function reuseLimit(given: Given): number | false {
+  const sessions = limit('reuse-limit', given.one('reuse-limit'))
+  if (sessions !== false && given.one('reuse') === 'off') {
+    throw new UsageError('--reuse-limit has no effect without --reuse')
+  }
+  return sessions
+}
+
+function sizeOrNone(name: 'recycle-memory', text: string): number | false {
+  return text === 'none' ? false : size(name, text)
+}
+
+function limit(name: 'reuse-limit' | 'tenant-sessions' | 'tenant-waiting', text: string): number | false {
   return text === 'none' ? false : count(name, text)
 }
 

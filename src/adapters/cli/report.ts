@@ -103,6 +103,8 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
       return `worker ${event.workerId} ready${pidOf(event.pid)}, ${addressOf(event.address)}`
     case 'worker.resetting':
       return `worker ${event.workerId} resetting`
+    case 'worker.worn':
+      return `worker ${event.workerId} to be replaced for its ${event.cause}`
     case 'worker.draining':
       return event.failure
         ? `worker ${event.workerId} stopping: ${printable(event.failure.message)}${lastLine(event.failure.output)}`

@@ -1,11 +1,12 @@
 import type { Registry } from 'prom-client'
-import type { FailureCode, PoolEvent, SessionEndReason } from '../../index.ts'
+import type { FailureCode, PoolEvent, SessionEndReason, WearCause } from '../../index.ts'
 import type { PromClient } from './prom-client.ts'
 
 /** What becomes of workers and sessions, counted from the pool's events. */
 export class WorkerMetrics {
   readonly #starts
   readonly #crashes
+  readonly #worn
   readonly #started
   readonly #ended
   /** When the workers that are starting began to: as many as start at a time. */
@@ -25,6 +26,12 @@ export class WorkerMetrics {
       labelNames: ['reason'],
       registers,
     })
+    this.#worn = new prom.Counter({
+      name: 'corral_workers_worn_total',
+      help: 'Workers that were to be replaced though they served as they should.',
+      labelNames: ['cause'],
+      registers,
+    })
     this.#started = new prom.Counter({
       name: 'corral_sessions_started_total',
       help: 'Sessions that a worker was bound to.',
@@ -38,6 +45,7 @@ export class WorkerMetrics {
     })
     // A series that appears with its first event hides that event from rate().
     for (const reason of Object.values(crashReasons)) this.#crashes.inc({ reason }, 0)
+    for (const cause of wearCauses) this.#worn.inc({ cause }, 0)
     for (const reason of Object.values(endReasons)) this.#ended.inc({ reason }, 0)
     for (const outcome of ['ready', 'failed']) this.#starts.zero({ outcome })
   }
@@ -53,6 +61,9 @@ export class WorkerMetrics {
       case 'worker.crashed':
         this.#onStart(event.workerId, 'failed')
         this.#crashes.inc({ reason: crashReasons[event.failure.code] })
+        break
+      case 'worker.worn':
+        this.#worn.inc({ cause: event.cause })
         break
       case 'worker.dead':
         // Nobody wanted it any more: that tells nothing of how long a start takes.
@@ -83,6 +94,8 @@ const crashReasons: Readonly<Record<FailureCode, string>> = {
   WORKER_UNHEALTHY: 'unhealthy',
   WORKER_RESET_FAILED: 'reset_failed',
 }
+
+const wearCauses: readonly WearCause[] = ['sessions', 'age', 'memory']
 
 const endReasons: Readonly<Record<SessionEndReason, string>> = {
   released: 'released',

@@ -1,5 +1,6 @@
 import type { BackendStatus, LaunchContext, WorkerBackend, WorkerInstance } from '../backend.ts'
 import { validate } from '../validate.ts'
+import type { ProcessInstance } from './instance.ts'
 import { openHost, plainHost, type Host } from './host.ts'
 import { launchProcess } from './launch.ts'
 import { processWorkerOptions } from './options.ts'
@@ -34,6 +35,7 @@ class ProcessBackend implements WorkerBackend {
   readonly startAttempts: number
   readonly stopGrace: number
   readonly liveness: NonNullable<WorkerBackend['liveness']>
+  readonly memoryOf?: NonNullable<WorkerBackend['memoryOf']>
 
   readonly #settings: ProcessSettings
   readonly #template: Template
@@ -52,6 +54,8 @@ class ProcessBackend implements WorkerBackend {
     this.startAttempts = startAttempts
     this.stopGrace = settings.stop.grace
     this.liveness = { interval, timeout, failures }
+    // It is asked of its own workers only.
+    if (process.platform === 'linux') this.memoryOf = (worker) => (worker as ProcessInstance).memory()
     this.#settings = settings
     this.#template = parseTemplate(settings.args, settings.env)
   }

@@ -7,6 +7,7 @@ import type { Claims } from './claims.ts'
 import { connectProbe, httpProbe, pollUntilHealthy, rejectOnAbort } from './health.ts'
 import type { Probe } from './health.ts'
 import { findListenerOwner } from './listener.ts'
+import { memoryInUse } from './memory.ts'
 import type { ProcessSettings } from './options.ts'
 import { OutputTail } from './output.ts'
 import { drainPipes } from './pipes.ts'
@@ -121,6 +122,11 @@ export class ProcessInstance implements WorkerInstance {
   output(): readonly string[] {
     const errors = this.#stderr.lines()
     return errors.length > 0 ? errors : this.#stdout.lines()
+  }
+
+  /** Bytes that it takes, with everything that it started. */
+  async memory(): Promise<number> {
+    return this.#isRunning() ? memoryInUse(this.pid, this.#cgroup) : 0
   }
 
   async #supervise(): Promise<WorkerExit> {

@@ -34,7 +34,9 @@ describe('corral run', () => {
           maxLifetime: false,
           grace: 5000,
           reuse: false,
+          reuseLimit: false,
         },
+        recycle: { age: false, memory: false },
         queue: { limit: 1000, timeout: 30_000 },
         tenant: { sessions: undefined, waiting: 100 },
         pressure: { memory: false, cpu: false, action: 'wait' },
@@ -67,7 +69,7 @@ describe('corral run', () => {
       '--idle bytes --max-lifetime 2h --tenant-sessions none --tenant-waiting 7 --memory-mark 90% --cpu-mark 95 --pressure refuse ' +
       '--headers-timeout 5s --ping-interval 30s --requests-per-session 9 ' +
       '--host 0.0.0.0 --port 0 --session cookie:sid --session query:s --session path --session path:/t --min 2 --max 4 --warm 1 ' +
-      '--ttl never --max-age 1h --reuse reset --reset-path /reset --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
+      '--ttl never --max-age 1h --reuse reset --reset-path /reset --reuse-limit 100 --recycle-age 12h --recycle-memory 1GiB --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
       '--isolation full --network none --bind /opt --bind /data:rw --memory 1.5GiB --cpu 0.5 --pids 9 --files 99 --disk 4KiB --state-dir /s --degrade ' +
       '--queue-limit 0 --acquire-timeout 0 --grace 10s --drain-delay 3s --admin 9000 --admin-host a.test --admin-host b.test --metrics --otel --access-log --access-log-query --json --verbose -- a b'
     expect(parse(line)).toEqual({
@@ -99,7 +101,9 @@ describe('corral run', () => {
           maxLifetime: 7_200_000,
           grace: 10_000,
           reuse: { reset: '/reset' },
+          reuseLimit: 100,
         },
+        recycle: { age: 43_200_000, memory: 1024 ** 3 },
         queue: { limit: 0, timeout: 0 },
         tenant: { sessions: false, waiting: 7 },
         pressure: { memory: 0.9, cpu: 0.95, action: 'refuse' },
@@ -216,6 +220,10 @@ describe('corral run', () => {
     ['--memory-mark 0.9 -- a', '--memory-mark expects a percentage from 1% to 100%, or none, got "0.9"'],
     ['--memory-mark 150 -- a', '--memory-mark expects a percentage from 1% to 100%, or none, got "150"'],
     ['--cpu-mark 0 -- a', '--cpu-mark expects a percentage from 1% to 100%, or none, got "0"'],
+    ['--recycle-age old -- a', '--recycle-age expects a duration'],
+    ['--recycle-memory much -- a', '--recycle-memory expects a size such as 4096, 512MiB or 1.5GiB, got "much"'],
+    ['--reuse dirty --reuse-limit few -- a', '--reuse-limit expects a whole number'],
+    ['--reuse-limit 5 -- a', '--reuse-limit has no effect without --reuse'],
     ['--pressure kill -- a', '--pressure expects wait or refuse'],
     ['--pressure refuse -- a', '--pressure refuse has no effect without --memory-mark or --cpu-mark'],
     ['--admin host -- a', '--admin expects HOST:PORT or PORT, got "host"'],

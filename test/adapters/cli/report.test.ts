@@ -37,6 +37,7 @@ suite('a report', () => {
       { type: 'worker.ready', workerId: 'w1', pid: undefined, address: { socketPath: '/tmp/s' } },
       'worker w1 ready, /tmp/s',
     ],
+    [{ type: 'worker.worn', workerId: 'w1', cause: 'memory' }, 'worker w1 to be replaced for its memory'],
     [{ type: 'worker.draining', workerId: 'w1', failure: null }, 'worker w1 stopping'],
     [
       {

@@ -50,6 +50,24 @@ export class WorkerCgroup implements Claim {
   }
 
   /**
+   * Bytes of memory in use, without the file pages that nobody has used of late.
+   *
+   * @returns `undefined` where the kernel does not count them for it.
+   */
+  async memory(): Promise<number | undefined> {
+    const v1 = this.#directory('memory')
+    const directory = v1 ?? this.#directory('unified')
+    if (directory === undefined) return undefined
+    const [used, stat] = await Promise.all([
+      readQuietly(join(directory, v1 === undefined ? 'memory.current' : 'memory.usage_in_bytes')),
+      readQuietly(join(directory, 'memory.stat')),
+    ])
+    // In v1 the line without `total_` leaves out what is below.
+    const unused = new RegExp(`^${v1 === undefined ? '' : 'total_'}inactive_file (\\d+)$`, 'm').exec(stat)?.[1]
+    return used === '' ? undefined : Math.max(0, Number(used) - Number(unused ?? 0))
+  }
+
+  /**
    * Kills what is in it until nothing is, and removes it.
    *
    * @returns ids of the processes that would not die; the directories stay then.
