@@ -96,6 +96,7 @@ export interface GatewayFailure {
   /** The status that was answered; `undefined` when the response had begun and its connection was cut. */
   readonly status: number | undefined
   readonly sessionId: string | undefined
+  /** `undefined` when it was refused before there was a request: what is not HTTP, too large, or did not come in time. */
   readonly method: string | undefined
   /** The raw request target. */
   readonly target: string | undefined

@@ -1,6 +1,6 @@
 import type { Registry } from 'prom-client'
 import type { Pool, PoolEvent } from '../../index.ts'
-import type { Gateway, RequestRecord } from '../h3/index.ts'
+import type { Gateway, GatewayFailure, RequestRecord } from '../h3/index.ts'
 import { addGauges, type Watched } from './gauges.ts'
 import { type MetricsOptions, readOptions } from './options.ts'
 import { loadPromClient } from './prom-client.ts'
@@ -16,6 +16,8 @@ export interface Metrics {
   readonly onEvent: (event: PoolEvent) => void
   /** For {@link GatewayOptions.onRequest}: counts requests, bytes and waits. */
   readonly onRequest: (record: RequestRecord) => void
+  /** For {@link GatewayOptions.onError}: counts what was refused before there was a request. */
+  readonly onError: (failure: GatewayFailure) => void
   /** Tells the gauges what to read when they are scraped. Until then they have no values. */
   watch(pool: Pool, gateway?: Gateway): void
   /** Everything in the registry, in the text format of Prometheus. */
@@ -29,7 +31,7 @@ export interface Metrics {
  * @example
  * const metrics = await createMetrics()
  * const pool = await createPool({ worker, onEvent: metrics.onEvent })
- * const gateway = createGateway(pool, { sessionId, onRequest: metrics.onRequest })
+ * const gateway = createGateway(pool, { sessionId, onRequest: metrics.onRequest, onError: metrics.onError })
  * metrics.watch(pool, gateway)
  * await createAdmin(pool, { metrics }).listen()
  */
@@ -47,6 +49,7 @@ export async function createMetrics(options: MetricsOptions = {}): Promise<Metri
     contentType: registry.contentType,
     onEvent: (event) => workers.observe(event),
     onRequest: (record) => requests.observe(record),
+    onError: (failure) => requests.refuse(failure),
     watch: (pool, gateway) => {
       watched.pool = pool
       watched.gateway = gateway

@@ -1,5 +1,5 @@
 import type { Registry } from 'prom-client'
-import type { ProblemCode, RequestRecord } from '../h3/index.ts'
+import type { GatewayFailure, ProblemCode, RequestRecord } from '../h3/index.ts'
 import type { PromClient } from './prom-client.ts'
 
 /** Requests and WebSockets, counted when they are over. */
@@ -9,6 +9,7 @@ export class RequestMetrics {
   readonly #sent
   readonly #duration
   readonly #wait
+  readonly #malformed
   /** Made once each, as there are few: a request brings none of its own. */
   readonly #labels = { http: labelsByOutcome(), websocket: labelsByOutcome() }
 
@@ -45,6 +46,19 @@ export class RequestMetrics {
       buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
       registers,
     })
+    this.#malformed = new prom.Counter({
+      name: 'corral_malformed_requests_total',
+      help: 'What was refused before there was a request.',
+      labelNames: ['code'],
+      registers,
+    })
+    // A series that appears with its first event hides that event from rate().
+    for (const code of malformedCodes) this.#malformed.inc({ code }, 0)
+  }
+
+  /** Those that were requests are counted by {@link observe}. */
+  refuse({ code, method }: GatewayFailure): void {
+    if (method === undefined) this.#malformed.inc({ code })
   }
 
   observe(record: RequestRecord): void {
@@ -73,6 +87,13 @@ export class RequestMetrics {
     })
   }
 }
+
+const malformedCodes: readonly ProblemCode[] = [
+  'REQUEST_MALFORMED',
+  'HEADERS_TOO_LARGE',
+  'HTTP_VERSION_UNSUPPORTED',
+  'CLIENT_TIMEOUT',
+]
 
 interface Labels {
   readonly request: Record<'kind' | 'outcome' | 'code' | 'status', string>

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
+import { dial } from '../h3/_scene.ts'
 import { valueOf } from '../metrics/_exposition.ts'
 import { type Cli, corral, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
 
@@ -16,12 +17,16 @@ describe('--metrics', () => {
     const url = await urlOf(cli)
     const admin = String((await cli.line('admin.listening'))['url'])
     await getJson(url, 'red')
+    const client = await dial(Number(new URL(url).port))
+    client.send('no HTTP\r\n\r\n')
+    await client.rest()
     const response = await fetch(`${admin}/metrics`)
     expect(response.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8')
     const text = await response.text()
     expect(valueOf(text, 'corral_worker_start_duration_seconds_count', { outcome: 'ready' })).toBeGreaterThanOrEqual(2)
     expect(valueOf(text, 'corral_sessions', { state: 'idle' })).toBe(1)
     expect(valueOf(text, 'corral_requests_total', { outcome: 'answered' })).toBe(1)
+    expect(valueOf(text, 'corral_malformed_requests_total', { code: 'REQUEST_MALFORMED' })).toBe(1)
     expect(valueOf(text, 'process_cpu_seconds_total')).toBeGreaterThan(0)
     await stop(cli)
   })

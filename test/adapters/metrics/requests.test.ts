@@ -18,14 +18,34 @@ async function counted(worker: Handler | Parameters<typeof openScene>[0]) {
       records.push(record)
       changed()
     },
+    onError: metrics.onError,
   })
   metrics.watch({ stats: () => undefined } as never, scene.gateway)
   const over = async (count: number) => {
     while (records.length < count) await new Promise<void>((resolve) => (changed = resolve))
   }
   const read = async (name: string, labels?: Record<string, string>) => valueOf(await metrics.render(), name, labels)
-  return { ...scene, metrics, over, read }
+  return { ...scene, metrics, records, over, read }
 }
+
+test.each<[string, string]>([
+  ['REQUEST_MALFORMED', 'no HTTP\r\n\r\n'],
+  ['HEADERS_TOO_LARGE', `GET / HTTP/1.1\r\nX: ${'a'.repeat(20_000)}\r\n\r\n`],
+  ['HTTP_VERSION_UNSUPPORTED', 'GET / HTTP/1.2\r\nHost: a\r\n\r\n'],
+])('what is refused with %s before there is a request is counted once, and as no request', async (code, text) => {
+  const { port, records, metrics, read } = await counted((_req, res) => res.end())
+  for (const other of ['REQUEST_MALFORMED', 'HEADERS_TOO_LARGE', 'HTTP_VERSION_UNSUPPORTED', 'CLIENT_TIMEOUT']) {
+    expect(await read('corral_malformed_requests_total', { code: other })).toBe(0)
+  }
+  const client = await dial(port)
+  client.send(text)
+  await client.rest()
+  expect(await read('corral_malformed_requests_total', { code })).toBe(1)
+  expect(records).toEqual([])
+  // A request that is refused, which onError hears of, too.
+  await (await fetch(`http://127.0.0.1:${port}/`)).text()
+  expect(await metrics.render()).not.toContain('corral_malformed_requests_total{code="SESSION_ID_MISSING"}')
+})
 
 describe('requests are counted', () => {
   test('with their bytes, wait and duration when the worker has answered', async () => {
