@@ -2,6 +2,7 @@ import { InvalidOptionError } from '../../index.ts'
 import type { Authorizer, GatewayOptions, SessionIdSource } from '../h3/index.ts'
 import { bearerToken, createIdSigner, fromCookie, fromHeader, fromPath, fromQuery, trustedHeader } from '../h3/index.ts'
 import type { FlagName } from './flags.ts'
+import type { Report } from './report.ts'
 import { type Given, UsageError, invalid, oneOf, path, readSecret } from './given.ts'
 
 /** How requests are told apart. */
@@ -36,11 +37,14 @@ export function identity(given: Given, env: NodeJS.ProcessEnv): IdentityOptions 
 /** @throws {UsageError} An option has a value that the library refuses. */
 export function identityOf(
   options: IdentityOptions,
+  report: Report,
 ): Pick<GatewayOptions, 'sessionId' | 'authorize'> & Pick<GatewayOptions, 'issue' | 'sign' | 'adopt'> {
-  const { sessions, authorize, ...rest } = options
+  const { sessions, issue, sign, adopt, authorize } = options
   return {
     sessionId: sessions.map((source) => naming('--session', () => sourceOf(source))),
-    ...rest,
+    issue,
+    sign,
+    adopt: adopt && { onAdopt: (adopted) => report({ type: 'session.adopted', ...adopted }) },
     authorize: authorize && authorizerOf(authorize),
   }
 }

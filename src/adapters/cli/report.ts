@@ -1,10 +1,10 @@
 import { isatty } from 'node:tty'
-import { stripVTControlCharacters } from 'node:util'
 import { createConsola } from 'consola'
-import type { RequestRecord } from '../h3/index.ts'
+import type { AdoptedSession, RequestRecord } from '../h3/index.ts'
 import { type PoolEvent, type PoolStats, type WorkerAddress, isCorralError } from '../../index.ts'
 import { formatDuration } from './duration.ts'
 import { printFailure } from './print.ts'
+import { visible } from './visible.ts'
 
 /** What `corral run` tells: the pool's events, and its own. */
 export type ReportEvent =
@@ -30,6 +30,7 @@ export type ReportEvent =
       readonly error: unknown
     }
   | ({ readonly type: 'request.ended' } & RequestRecord)
+  | ({ readonly type: 'session.adopted' } & AdoptedSession)
   /** Something that does no harm, and hardly was meant so. */
   | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'error'; readonly error: unknown }
@@ -67,10 +68,7 @@ export function toJson(event: ReportEvent, time: Date): string {
     value instanceof Error ? { code: codeOf(value), message: value.message } : value,
   )
   // What JSON leaves as it is may still drive a terminal, or end a line.
-  return text.replace(
-    /[\u007f-\u009f\u2028\u2029]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  return visible(text)
 }
 
 // oxlint-disable typescript/consistent-return -- the switch names every type
@@ -117,6 +115,8 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
       return `worker ${event.workerId} gone: ${event.reason}, ${exitOf(event)}`
     case 'session.started':
       return `session ${quote(event.sessionId)} started on ${event.workerId}`
+    case 'session.adopted':
+      return `session ${quote(event.sessionId)} is called ${quote(event.id)} by its worker${ownerOf(event.principal)}`
     case 'session.lost':
       return `session ${quote(event.sessionId)} lost on ${event.workerId}: ${event.reason}, ${exitOf(event)}${lastLine(event.output)}`
     case 'session.ended':
@@ -148,7 +148,7 @@ function describeRequest(record: RequestRecord): string {
   const { kind, outcome, status, code, method = '', target = '', sessionId, principal, workerId, address } = record
   const what = `${kind === 'websocket' ? 'websocket' : printable(method)} ${quote(target)}`
   const answer = [status ?? 'no answer', outcome === 'answered' ? undefined : outcome, code]
-  const owner = principal === undefined ? '' : ` of ${quote(principal)}`
+  const owner = ownerOf(principal)
   const where = workerId === undefined ? '' : ` on ${workerId}`
   const session = sessionId === undefined ? owner : `, session ${quote(sessionId)}${owner}${where}`
   return `${address ?? 'somebody'} ${what} ${answer.filter((part) => part !== undefined).join(' ')}, ${Math.round(record.duration)}ms, ${record.bytesIn} B in, ${record.bytesOut} B out${session}`
@@ -165,6 +165,10 @@ const WARNINGS: ReadonlySet<ReportEvent['type']> = new Set([
 
 function isWarning({ type }: ReportEvent): boolean {
   return WARNINGS.has(type)
+}
+
+function ownerOf(principal: string | undefined): string {
+  return principal === undefined ? '' : ` of ${quote(principal)}`
 }
 
 function pidOf(pid: number | undefined): string {
@@ -186,18 +190,16 @@ function lastLine(lines: readonly string[]): string {
 }
 
 function quote(id: string | undefined): string {
-  return id === undefined ? 'unknown' : printable(JSON.stringify(id))
+  return id === undefined ? 'unknown' : visible(JSON.stringify(id))
 }
 
-/** One line, and nothing that drives the terminal. */
+/** One line, without the colours that programs like to print. */
 function printable(text: string): string {
-  return (
-    stripVTControlCharacters(text)
-      .replace(/\s*\n\s*/g, ' | ')
-      // oxlint-disable-next-line no-control-regex
-      .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g, '')
-  )
+  return visible(text.replace(COLOR, '').replace(/\s*\n\s*/g, ' | '))
 }
+
+// oxlint-disable-next-line no-control-regex
+const COLOR = /\u001b\[[\d;:]*m/g
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)

@@ -102,14 +102,16 @@ async function serve(
   if (cut.aborted) report({ type: 'gateway.cutting', signal: String(cut.reason) })
 }
 
-function toGatewayOptions(options: RunOptions, report: Report, { hooks }: Telemetry): GatewayOptions {
+function toGatewayOptions(options: RunOptions, report: Report, { hooks, metrics }: Telemetry): GatewayOptions {
   return {
     ...hooks,
-    ...identityOf(options.identity),
+    ...identityOf(options.identity, report),
     trustForwarded: options.proxies === 0 ? false : options.proxies,
     pingInterval: options.pingInterval,
     client: { requestsPerSession: options.requestsPerSession },
-    onError: ({ code, status, sessionId, method, cause }) => {
+    onError: (failure) => {
+      metrics?.onError(failure)
+      const { code, status, sessionId, method, cause } = failure
       // The others are the clients' doing, or told by the pool's events.
       if (!options.verbose && code !== 'INTERNAL_ERROR') return
       report({ type: 'request.failed', code, status, sessionId, method, error: cause })

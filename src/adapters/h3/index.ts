@@ -4,6 +4,7 @@ export type { CloseOptions, GatewayListener } from './listen.ts'
 export type { RequestRecord, RequestTrace } from './observe.ts'
 export type {
   AdoptOptions,
+  AdoptedSession,
   ClientLimits,
   GatewayOptions,
   ListenOptions,

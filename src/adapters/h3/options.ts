@@ -130,6 +130,23 @@ export interface SignOptions {
 export interface AdoptOptions {
   /** Response header that the worker's id is in. @default the one of `sessionId` that is a header */
   readonly header?: string | undefined
+  /**
+   * Told when a worker has named its session: events and lists of the pool go by another id. What it throws is an uncaught
+   * exception, and does not disturb the request.
+   *
+   * @default none
+   */
+  readonly onAdopt?: ((adopted: AdoptedSession) => void) | undefined
+}
+
+/** A session whose worker has named it. */
+export interface AdoptedSession {
+  /** The pool's id of it, which was made up before there was a name. */
+  readonly sessionId: string
+  /** The id that its worker chose. */
+  readonly id: string
+  /** On whose behalf it was opened; `undefined` where nobody is authorised. */
+  readonly principal: string | undefined
 }
 
 export interface UpstreamTimeouts {

@@ -94,6 +94,17 @@ describe('corral run', () => {
     })
   })
 
+  test('tells which of its sessions is the one that a worker named', async () => {
+    const options = ['--adopt', '--session', 'header:mcp-session-id', '--health', 'tcp', '--tenant-sessions', 'none']
+    const cli = run('names-sessions', options)
+    const response = await fetch(`${await urlOf(cli)}/mcp`, { method: 'POST' })
+    const id = response.headers.get('mcp-session-id')
+    const { sessionId } = await cli.line('session.started')
+    expect(await cli.line('session.adopted')).toMatchObject({ sessionId, id })
+    cli.kill('SIGTERM')
+    expect(await cli.exit).toMatchObject({ code: 0 })
+  })
+
   test('issues signed ids over TLS to the principals that it knows, and takes no others', async () => {
     const key = 'a secret of enough bytes'
     const cli = run('echo-server', [

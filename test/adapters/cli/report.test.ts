@@ -38,6 +38,10 @@ suite('a report', () => {
       'worker w1 ready, /tmp/s',
     ],
     [{ type: 'worker.worn', workerId: 'w1', cause: 'memory' }, 'worker w1 to be replaced for its memory'],
+    [
+      { type: 'session.adopted', sessionId: 'x1', id: 'chosen', principal: 'alice' },
+      'session "x1" is called "chosen" by its worker of "alice"',
+    ],
     [{ type: 'worker.draining', workerId: 'w1', failure: null }, 'worker w1 stopping'],
     [
       {
@@ -61,8 +65,21 @@ suite('a report', () => {
 
   test('no id and no output can forge a line or drive the terminal', () => {
     const sessionId = 'a\nsession "b" lost\u001b[2J\u009b2J\u2028'
-    const line = describe({ ...lost, sessionId, output: ['x\r\n\u001b[31mred\u001b[0m\u0000'] })
-    expect(line).toBe('session "a\\nsession \\"b\\" lost\\u001b[2J" lost on w1: crashed, SIGKILL | x | red')
+    const line = describe({ ...lost, sessionId, output: ['x\r\n\u001b[31mred\u001b[0m\u0000\t\u202egnp'] })
+    expect(line).toBe(
+      'session "a\\nsession \\"b\\" lost\\u001b[2J\\u009b2J\\u2028" lost on w1: crashed, SIGKILL | x | red\\u0000\t\\u202egnp',
+    )
+  })
+
+  test.each<[string, string]>([
+    ['\u001b[1;31mred\u001b[0m', 'red'],
+    ['\u001b[2J\u001b]0;title\u0007', '\\u001b[2J\\u001b]0;title\\u0007'],
+    ['50%\r100%', '50%\\u000d100%'],
+    ['\u009b31m\u0085[info] forged', '\\u009b31m\\u0085[info] forged'],
+    ['a\u2066b\u2029', 'a\\u2066b\\u2029'],
+    ['tab\tand é日本', 'tab\tand é日本'],
+  ])('of the output %j is %j', (line, shown) => {
+    expect(describe({ type: 'worker.output', workerId: 'w1', stream: 'stdout', line })).toBe(`w1 stdout | ${shown}`)
   })
 
   test('of a request has no word of a stranger unescaped', () => {
@@ -75,7 +92,7 @@ suite('a report', () => {
       method: 'GET',
       target: '/\u001b[2J\u009b2J"\n127.0.0.1 GET "/forged" 200',
       sessionId: 'a"\nb',
-      principal: 'c\nd',
+      principal: 'c\nd\u009b2J',
       address: '::1',
       workerId: undefined,
       startedAt: 0,
@@ -85,7 +102,7 @@ suite('a report', () => {
       bytesOut: 0,
     })
     expect(line).toBe(
-      '::1 GET "/\\u001b[2J\\"\\n127.0.0.1 GET \\"/forged\\" 200" 503 refused QUEUE_FULL, 2ms, 0 B in, 0 B out, session "a\\"\\nb" of "c\\nd"',
+      '::1 GET "/\\u001b[2J\\u009b2J\\"\\n127.0.0.1 GET \\"/forged\\" 200" 503 refused QUEUE_FULL, 2ms, 0 B in, 0 B out, session "a\\"\\nb" of "c\\nd\\u009b2J"',
     )
   })
 
@@ -102,7 +119,7 @@ suite('a report', () => {
       error: { message: 'x' },
     })
     expect(toJson(lost, time)).not.toContain('\n')
-    const hostile = { ...lost, sessionId: 'a\n\u001b[2J\u007f\u009b2J\u2028' }
+    const hostile = { ...lost, sessionId: 'a\n\u001b[2J\u007f\u009b2J\u2028\u202e' }
     expect(toJson(hostile, time)).toMatch(/^[\u0020-\u007e]+$/)
     expect(JSON.parse(toJson(hostile, time))).toMatchObject({ sessionId: hostile.sessionId })
   })

@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http'
 import type { Session } from '../../../index.ts'
+import { callOut } from '../observe.ts'
 import { Refusal, toHookRefusal } from '../problem.ts'
 import { Adoptions } from './adoptions.ts'
 import { isPrincipal, maxPrincipal } from './authorize.ts'
 import type { Field } from './issue.ts'
 import { randomId } from './issue.ts'
 import type { SessionIdResult, SessionIdSource } from './session-id.ts'
-import type { IdentitySettings } from './settings.ts'
+import type { AdoptSettings, IdentitySettings } from './settings.ts'
 
 /** Which session a request is for, and on whose behalf. */
 export interface Identity {
@@ -123,16 +124,19 @@ export class Identifier {
     return { sessionId: sessionKey(principal, name), target, prefix, principal, issued, adoption: undefined }
   }
 
-  #adopt(req: IncomingMessage, { id, target, prefix }: Claim, principal: string | undefined, header: string): Identity {
+  #adopt(req: IncomingMessage, claim: Claim, principal: string | undefined, settings: AdoptSettings): Identity {
+    const { id, target, prefix } = claim
     const adoptions = this.#adoptions
     if (id === undefined) {
       const adoption: Adoption = {
         step: 'adopt',
-        header,
-        take: (chosen, session) =>
-          chosen.length <= maxId &&
-          this.#idPattern.test(chosen) &&
-          adoptions.add(sessionKey(principal, chosen), session, target),
+        header: settings.header,
+        take: (chosen, session) => {
+          if (chosen.length > maxId || !this.#idPattern.test(chosen)) return false
+          if (!adoptions.add(sessionKey(principal, chosen), session, target)) return false
+          callOut(() => settings.onAdopt?.({ sessionId: session.id, id: chosen, principal }))
+          return true
+        },
       }
       return { sessionId: sessionKey(principal, randomId()), target, prefix, principal, issued: undefined, adoption }
     }

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { InvalidOptionError } from '../../../index.ts'
 import { check, duration, object } from '../../check.ts'
 import type { Replacements } from '../headers.ts'
-import type { GatewayOptions } from '../options.ts'
+import type { AdoptOptions, GatewayOptions } from '../options.ts'
 import type { Authorizer } from './authorize.ts'
 import type { Field, IssueOptions } from './issue.ts'
 import { createIssuer } from './issue.ts'
@@ -19,13 +19,19 @@ export interface IdentitySettings {
   readonly forged: 'refuse' | 'issue'
   /** Makes the field that hands a new id to its client; `undefined`: no ids are issued. */
   readonly issue: ((req: IncomingMessage, value: string) => Field) | undefined
-  /** Response header, in lower case, that the worker's id is in; `undefined`: workers choose none. */
-  readonly adopt: string | undefined
+  /** `undefined`: workers choose no ids. */
+  readonly adopt: AdoptSettings | undefined
   readonly authorize: Authorizer | undefined
   /** Fields that the authoriser keeps from the workers. */
   readonly consumed: Replacements | undefined
   /** Request fields, in lower case, that tell whose session a request is for. */
   readonly telling: ReadonlySet<string>
+}
+
+export interface AdoptSettings {
+  /** Response header, in lower case, that the worker's id is in. */
+  readonly header: string
+  readonly onAdopt: AdoptOptions['onAdopt']
 }
 
 /** @throws `INVALID_OPTION` */
@@ -52,7 +58,7 @@ export function readIdentitySettings(options: GatewayOptions, base: string): Ide
     signer: sign === undefined ? undefined : createIdSigner(sign.keys),
     forged,
     issue: issue === false ? undefined : readIssuer(issue, carriers[0], base, options.trustForwarded),
-    adopt: adopt === false ? undefined : readAdoptedHeader(adopt, carriers),
+    adopt: adopt === false ? undefined : readAdopt(adopt, carriers),
     authorize,
     consumed:
       consumed.length === 0 ? undefined : Object.fromEntries(consumed.map((name) => [name.toLowerCase(), undefined])),
@@ -108,12 +114,11 @@ function readIssuer(
 const sites: ReadonlySet<unknown> = new Set(['strict', 'lax', 'none', undefined])
 const securities: ReadonlySet<unknown> = new Set([true, false, 'auto', undefined])
 
-function readAdoptedHeader(
-  option: true | { readonly header?: string | undefined },
-  carriers: readonly IdCarrier[],
-): string {
-  const options = option === true ? {} : option
-  object('adopt', options, ['header'])
+function readAdopt(option: true | AdoptOptions, carriers: readonly IdCarrier[]): AdoptSettings {
+  const options: AdoptOptions = option === true ? {} : option
+  object('adopt', options, ['header', 'onAdopt'])
+  const { onAdopt } = options
+  check('adopt.onAdopt', 'a function', onAdopt, (it) => it === undefined || typeof it === 'function')
   const headers = new Set(carriers.flatMap(({ kind, name }) => (kind === 'header' ? [name.toLowerCase()] : [])))
   const name = options.header ?? [...headers][0]
   if (name === undefined) {
@@ -123,7 +128,7 @@ function readAdoptedHeader(
   if (options.header === undefined && headers.size > 1) {
     throw new InvalidOptionError('adopt', 'one fromHeader among sessionId, or adopt.header', [...headers].join(', '))
   }
-  return idHeader('adopt.header', name).toLowerCase()
+  return { header: idHeader('adopt.header', name).toLowerCase(), onAdopt }
 }
 
 function conflict(option: string, other: string): InvalidOptionError {

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { bearerToken, fromHeader, fromQuery } from 'corral/h3'
-import type { GatewayOptions } from 'corral/h3'
+import type { AdoptedSession, GatewayOptions } from 'corral/h3'
 import { dial, openScene, signal } from '../_scene.ts'
 
 const options = { sessionId: fromHeader('Mcp-Session-Id'), adopt: true } as const
@@ -30,6 +30,16 @@ describe('with adopt, a session', () => {
     expect(await next.text()).toBe('POST chosen')
     expect(pool.acquired[1]).toBe(pool.acquired[0])
     expect(pool.ended).toEqual([])
+  })
+
+  test('is told of with the id that the pool has for it, and by nobody else’s id', async () => {
+    const told: AdoptedSession[] = []
+    const { ask, pool } = await openMcp({ adopt: { onAdopt: (adopted) => told.push(adopted) } })
+    await ask({ 'x-name': 'chosen' })
+    await ask({ 'x-name': 'chosen' })
+    await ask({ 'x-name': 'no good' })
+    await ask()
+    expect(told).toEqual([{ sessionId: pool.acquired[0], id: 'chosen', principal: undefined }])
   })
 
   test('that nobody opened is answered with 404, and nothing is started', async () => {
@@ -148,6 +158,7 @@ test('adopt needs a header, and nothing beside it', async () => {
   await expect(open({ ...options, issue: true })).rejects.toThrow('nothing beside issue')
   await expect(open({ ...options, adopt: { header: 'no good' } })).rejects.toThrow('"adopt.header"')
   await expect(open({ ...options, adopt: { header: 'Host' } })).rejects.toThrow('"adopt.header"')
+  await expect(open({ ...options, adopt: { onAdopt: 1 } })).rejects.toThrow('"adopt.onAdopt"')
   const two = [fromHeader('a'), fromHeader('b')]
   await expect(open({ sessionId: two, adopt: true })).rejects.toThrow('expected one fromHeader among sessionId')
   await open({ sessionId: two, adopt: { header: 'b' } })
