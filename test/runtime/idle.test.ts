@@ -89,71 +89,107 @@ describe('a session with an open connection', () => {
     await clock.advance(1_000)
     expect(told('session.ended')).toHaveLength(1)
   })
-
-  test('does not end for its age before the last connection closes', async () => {
-    const { acquire, clock, told } = await openPool({ session: { maxAge: 5_000 } })
-    const lease = await acquire('a')
-    await clock.advance(60_000)
-    expect(told('session.ended')).toEqual([])
-    lease.release()
-    expect(told('session.ended')).toMatchObject([{ reason: 'max-age' }])
-  })
 })
 
-describe('the age limit', () => {
-  test('ends a session that is idle when it reaches it', async () => {
-    const { acquire, clock, told } = await openPool({ session: { maxAge: 5_000, idleTtl: false } })
+describe("with session.idle 'bytes', a session with an open connection", () => {
+  const session = { idleTtl: 1_000, idle: 'bytes', grace: 200 } as const
+
+  test('expires when no byte has moved for the idle TTL, and its connection gets the grace', async () => {
+    const { acquire, clock, pool, told } = await openPool({ session })
     const lease = await acquire('a')
+    await clock.advance(999)
+    expect(pool.sessions()).toMatchObject([{ state: 'active' }])
+    await clock.advance(1)
+    expect(pool.sessions()).toMatchObject([{ state: 'closing' }])
+    expect(lease.signal.aborted).toBe(false)
+    await clock.advance(200)
+    expect(lease.signal.reason).toMatchObject({ code: 'SESSION_ENDED' })
+    expect(told('session.ended')).toMatchObject([{ sessionId: 'a', reason: 'expired' }])
+  })
+
+  test('lives while bytes move, and ends between the idle TTL and a tenth more after the last', async () => {
+    const { acquire, clock, pool } = await openPool({ session })
+    const lease = await acquire('a')
+    for (let i = 0; i < 10; i++) {
+      await clock.advance(730)
+      lease.touch()
+    }
+    await clock.advance(999)
+    expect(pool.sessions()).toMatchObject([{ state: 'active' }])
+    await clock.advance(101)
+    expect(pool.sessions()).toMatchObject([{ state: 'closing' }])
+  })
+
+  test('is looked at ten times in its idle TTL, each time for all that has moved since', async () => {
+    const { acquire, clock, pool } = await openPool({ session: { ...session, idleTtl: 10_000 } })
+    const lease = await acquire('a')
+    await clock.advance(500)
+    lease.touch()
+    await clock.advance(10_499)
+    expect(pool.sessions()).toMatchObject([{ state: 'active' }])
+    await clock.advance(1)
+    expect(pool.sessions()).toMatchObject([{ state: 'closing' }])
+  })
+
+  test('lives on when one more connection opens in time', async () => {
+    const { acquire, clock, pool } = await openPool({ session })
+    await acquire('a')
+    await clock.advance(950)
+    await acquire('a')
+    await clock.advance(950)
+    expect(pool.sessions()).toMatchObject([{ state: 'active', leases: 2 }])
+    await clock.advance(200)
+    expect(pool.sessions()).toMatchObject([{ state: 'closing' }])
+  })
+
+  test('lives on when a byte moves and a connection opens between two looks: the one does not make up for the other', async () => {
+    const { acquire, clock, pool } = await openPool({ session })
+    const lease = await acquire('a')
+    await clock.advance(950)
+    lease.touch()
+    await acquire('a')
+    await clock.advance(950)
+    expect(pool.sessions()).toMatchObject([{ state: 'active', leases: 2 }])
+  })
+
+  test('is idle from its last connection on, as ever', async () => {
+    const { acquire, clock, told } = await openPool({ session })
+    const lease = await acquire('a')
+    await clock.advance(900)
     lease.release()
+    await clock.advance(999)
+    expect(told('session.ended')).toEqual([])
+    await clock.advance(1)
+    expect(told('session.ended')).toMatchObject([{ reason: 'expired' }])
+  })
+
+  test('that closes already does not get its grace twice', async () => {
+    const { acquire, clock, pool, told } = await openPool({ session: { ...session, grace: 5_000 } })
+    await acquire('a')
+    void pool.end('a')
     await clock.advance(4_999)
     expect(told('session.ended')).toEqual([])
     await clock.advance(1)
-    expect(told('session.ended')).toMatchObject([{ reason: 'max-age' }])
+    expect(told('session.ended')).toMatchObject([{ reason: 'released' }])
   })
 
-  test('counts from the start of the session and not from its last use', async () => {
-    const { acquire, clock, told } = await openPool({ session: { maxAge: 5_000, idleTtl: 3_000 } })
-    const first = await acquire('a')
-    first.release()
-    await clock.advance(2_500)
-    const second = await acquire('a')
-    second.release()
-    await clock.advance(2_499)
-    expect(told('session.ended')).toEqual([])
-    await clock.advance(1)
-    expect(told('session.ended')).toMatchObject([{ reason: 'max-age' }])
+  test('shares its timer with all others, however many open and close', async () => {
+    const { acquire, clock } = await openPool({ size: { min: 5 }, session })
+    const timers = clock.pending
+    for (let i = 0; i < 5; i++) {
+      const lease = await acquire(`s${i}`)
+      lease.release()
+      await acquire(`s${i}`)
+      await clock.advance(10)
+    }
+    expect(clock.pending).toBe(timers + 1)
   })
 
-  test('of several sessions ends each within 100 ms of its time, and none before', async () => {
-    const { acquire, clock, pool } = await openPool({
-      size: { min: 5 },
-      session: { maxAge: 1_000, idleTtl: 10_000 },
+  test('cannot have an idle TTL of 0', async () => {
+    await expect(openPool({ session: { ...session, idleTtl: 0 } })).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+      option: 'session.idleTtl',
     })
-    const started = new Map<string, number>()
-    const ages = new Map<string, number>()
-    pool.on('session.started', ({ sessionId }) => started.set(sessionId, clock.now()))
-    pool.on('session.ended', ({ sessionId }) => ages.set(sessionId, clock.now() - (started.get(sessionId) ?? 0)))
-    const leases = []
-    for (const id of ['a', 'b', 'c', 'd']) {
-      leases.push(await acquire(id))
-      await clock.advance(30)
-    }
-    // They become idle in another order than they started in.
-    for (const lease of leases.toReversed()) lease.release()
-    await clock.advance(3_000)
-    expect(ages.size).toBe(4)
-    for (const age of ages.values()) {
-      expect(age).toBeGreaterThanOrEqual(1_000)
-      expect(age).toBeLessThanOrEqual(1_100)
-    }
-  })
-
-  test('of 0 ends a session with its last connection', async () => {
-    const { acquire, told } = await openPool({ session: { maxAge: 0 } })
-    const lease = await acquire('a')
-    expect(told('session.ended')).toEqual([])
-    lease.release()
-    expect(told('session.ended')).toMatchObject([{ reason: 'max-age' }])
   })
 })
 

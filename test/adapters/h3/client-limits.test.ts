@@ -38,7 +38,10 @@ describe('a client that falls silent within its upload', () => {
     }, options)
     const client = await dial(port)
     client.send(`${upload}0\r\n\r\n`)
-    await new Promise((resolve) => setTimeout(resolve, 250))
+    // Once this one, which began later, has run into the limit, the other would have, too.
+    const silent = await dial(port)
+    silent.send(upload)
+    expect(await silent.rest()).toMatch(/^HTTP\/1\.1 408 /)
     answer.resolve()
     await client.take('late')
   })

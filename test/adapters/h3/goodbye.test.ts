@@ -124,24 +124,54 @@ describe('with pingInterval a client that is silent', () => {
   })
 
   test('is not pinged within a frame of the worker', async () => {
-    const { client, worker } = await openTunnel({ pingInterval: 50 })
-    worker.send(frame(text, 'whole').slice(0, 4))
-    await client.takeBytes(4)
-    const rest = frame(text, 'whole').slice(4)
-    // Two beats: one would have to ping.
-    await new Promise((resolve) => setTimeout(resolve, 120))
+    const { client, worker, port } = await openTunnel({ pingInterval: 50 })
+    const beat = await openBeat(port)
+    const whole = frame(text, 'whole')
+    const [begun, rest] = [whole.slice(0, 4), whole.slice(4)]
+    worker.send(begun)
+    await client.take(begun)
+    // Whatever it was asked before is answered with this, and from here on it is silent.
+    client.send(frame(pong, '', { masked: true }))
+    await worker.takeBytes(6)
+    // The first may be one from before; behind each of the others there is one that hears nothing, and would have to ping.
+    for (let i = 0; i < 3; i++) await beat()
+    expect(client.received).toBe('')
     worker.send(rest)
     expect(await client.takeBytes(rest.length + 2)).toBe(rest + frame(ping))
   })
 
   test('is not asked when it talks', async () => {
-    const { client, worker, pool } = await openTunnel({ pingInterval: 400 })
-    for (let i = 0; i < 20; i++) {
+    const { client, worker, pool, port } = await openTunnel({ pingInterval: 200 })
+    const beat = await openBeat(port)
+    const talk = async () => {
       client.send(frame(text, 'talk', { masked: true }))
       await worker.takeBytes(10)
-      await new Promise((resolve) => setTimeout(resolve, 40))
     }
+    await talk()
+    worker.send(frame(text, 'heard'))
+    await client.take('heard')
+    let beats = 0
+    const count = async () => {
+      for (; beats < 2; beats++) await beat()
+    }
+    const counted = count()
+    while (beats < 2) await talk()
+    await counted
     expect(client.received).toBe('')
-    expect(pool.open).toBe(1)
+    expect(pool.open).toBe(2)
   })
 })
+
+/**
+ * Joins one more WebSocket, which is silent and answers pings. Each call resolves with a beat of the gateway at which it is pinged,
+ * and all others have been looked at, too. Between two of them lies one at which its answer is heard.
+ */
+async function openBeat(port: number): Promise<() => Promise<void>> {
+  const silent = await dial(port)
+  silent.send(handshake)
+  await silent.head()
+  return async () => {
+    await silent.takeBytes(2)
+    silent.send(frame(pong, '', { masked: true }))
+  }
+}
