@@ -19,7 +19,7 @@ import {
   type PoolContext,
   type PoolInput,
 } from './pool-context.ts'
-import { childOf, childrenOf, occupy, vacate } from './slots.ts'
+import { childOf, childrenOf, occupy, vacate, workerIdOf } from './slots.ts'
 import { dequeue, emptyQueue, enqueue as enqueueSession, entries, remove } from './wait-queue.ts'
 import { workerMachine } from './worker.ts'
 
@@ -94,7 +94,7 @@ export const poolMachine = setup({
     }),
     startWorker: enqueueActions(({ context, enqueue }) => {
       const made = context.made + 1
-      const id = `w${made}`
+      const id = workerIdOf(made)
       const slots = occupy(context.slots, id)
       enqueue.assign({
         made,
