@@ -43,6 +43,7 @@ describe.runIf(process.platform === 'linux')('corral doctor', () => {
       'limit cpu',
       'limit pids',
       'limit files',
+      'limit disk',
     ])
     const missing = results.filter(({ status }) => status !== 'available')
     expect(code).toBe(missing.length > 0 ? 1 : 0)

@@ -1,11 +1,6 @@
-import {
-  ownHierarchies,
-  probeCgroup,
-  probeFiles,
-  probeLevel,
-  probeParentDeathSignal,
-  type ProbeResult,
-} from './probes.ts'
+import { ownHierarchies, probeCgroup } from './cgroup-probe.ts'
+import { probeDisk, probeFiles, probeLevel, probeParentDeathSignal } from './probes.ts'
+import type { ProbeResult } from './trial.ts'
 
 /** One thing that isolation or limits need, tried out on this machine as this user. */
 export type Diagnosis = ProbeResult
@@ -22,11 +17,12 @@ export async function diagnose(): Promise<readonly Diagnosis[]> {
     () => probeCgroup({}, hierarchies, {}),
     () => probeLevel({}, 'namespaces'),
     () => probeLevel({}, 'full'),
-    () => probeLevel({}, 'full', 'none'),
+    () => probeLevel({}, 'full', { network: 'none' }),
     () => probeCgroup({}, hierarchies, { memory: 64 * MIB }),
     () => probeCgroup({}, hierarchies, { cpu: 1 }),
     () => probeCgroup({}, hierarchies, { pids: 16 }),
     () => probeFiles(256),
+    () => probeDisk({}, 'full', MIB),
   ]
   const results: Diagnosis[] = []
   // One at a time: what one leaves for a moment is not to be in the way of the next.

@@ -4,17 +4,11 @@ import { SandboxUnavailableError } from '../../errors.ts'
 import type { Grounds } from '../place.ts'
 import { levels, type Tools } from './levels.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
-import {
-  findTools,
-  isRoot,
-  ownHierarchies,
-  probeCgroup,
-  probeFiles,
-  probeLevel,
-  probeParentDeathSignal,
-} from './probes.ts'
-import type { ProbeResult } from './probes.ts'
+import { ownHierarchies, probeCgroup } from './cgroup-probe.ts'
+import { isRoot, probeDisk, probeFiles, probeLevel, probeParentDeathSignal } from './probes.ts'
 import { seccompFilter } from './seccomp.ts'
+import { findTools } from './tools.ts'
+import type { ProbeResult } from './trial.ts'
 
 /** What the workers of one backend get: what was asked for, or with `degrade` what of it can be had. */
 export interface Sandbox {
@@ -90,26 +84,34 @@ async function findLevel({ level, network }: IsolationSettings, grounds: Grounds
     found = below
   }
   if (network === 'host') return { level: found, network }
-  const without = await probeLevel(grounds, 'full', network)
+  const without = await probeLevel(grounds, 'full', { network })
   return { level: found, network: isMissing(without, 'isolation.network "none"') ? ('host' as const) : network }
 }
 
 async function findLimits(wanted: Limits, level: IsolationLevel, grounds: Grounds, isMissing: IsMissing) {
-  const hierarchies = await ownHierarchies()
+  const { files, disk } = wanted
+  const { cgroups, limits } = await findCgroups(wanted, level, grounds, isMissing)
+  if (files !== undefined && !isMissing(await probeFiles(files), 'limits.files')) limits.files = files
+  if (disk !== undefined && !isMissing(await probeDisk(grounds, level, disk), 'limits.disk')) limits.disk = disk
+  return { cgroups, limits }
+}
+
+async function findCgroups(wanted: Limits, level: IsolationLevel, grounds: Grounds, isMissing: IsMissing) {
   const limits: { -readonly [K in keyof Limits]: Limits[K] } = {}
-  for (const name of cgroupLimits) {
-    const limit = wanted[name]
-    if (limit === undefined || isMissing(await probeCgroup(grounds, hierarchies, { [name]: limit }), `limits.${name}`))
-      continue
-    limits[name] = limit
-  }
-  if (wanted.files !== undefined && !isMissing(await probeFiles(wanted.files), 'limits.files')) {
-    limits.files = wanted.files
-  }
-  if (wanted.disk !== undefined && level === 'full') limits.disk = wanted.disk
-  const isLimited = cgroupLimits.some((name) => limits[name] !== undefined)
+  for (const name of cgroupLimits) if (wanted[name] !== undefined) limits[name] = wanted[name]
+  const isLimited = () => Object.keys(limits).length > 0
   // Without a limit it is a help and no promise: to kill what has left the process group.
+  if (level === 'none' && !isLimited()) return { limits, cgroups: undefined }
+  const hierarchies = await ownHierarchies()
+  const all = await probeCgroup(grounds, hierarchies, limits)
+  if (all.status === 'available') return { limits, cgroups: hierarchies }
+  // Which of them is it?
+  for (const name of cgroupLimits) {
+    const limit = limits[name]
+    if (limit === undefined) continue
+    if (isMissing(await probeCgroup(grounds, hierarchies, { [name]: limit }), `limits.${name}`)) delete limits[name]
+  }
   const isUseful =
-    isLimited || (level !== 'none' && (await probeCgroup(grounds, hierarchies, {})).status === 'available')
+    isLimited() || (level !== 'none' && (await probeCgroup(grounds, hierarchies, {})).status === 'available')
   return { limits, cgroups: isUseful ? hierarchies : undefined }
 }
