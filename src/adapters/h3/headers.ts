@@ -93,6 +93,8 @@ export function requestHeaders(
       clientHost = value
     } else if (field === coding) {
       // RFC 9112 §6.1. The chunks are undone here; what another coding has made of the body nobody behind could undo.
+      // Newer versions of Node refuse it as malformed before it gets here.
+      if (value === '') throw new Refusal('REQUEST_MALFORMED')
       if (value.toLowerCase() !== 'chunked') throw new Refusal('TRANSFER_CODING_UNSUPPORTED')
       if (req.httpVersionMinor === 0) throw new Refusal('REQUEST_INVALID')
     } else if (field === contentLength) {

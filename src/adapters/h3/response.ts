@@ -32,6 +32,7 @@ export function refuse(
  */
 const outOfStep: ReadonlySet<ProblemCode> = new Set([
   'REQUEST_INVALID',
+  'REQUEST_MALFORMED',
   'HEADERS_TOO_LARGE',
   'HTTP_VERSION_UNSUPPORTED',
   'TRANSFER_CODING_UNSUPPORTED',

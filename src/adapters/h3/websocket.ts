@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { errors } from 'undici'
 import type { Lease } from '../../index.ts'
 import type { Core } from './core.ts'
-import { nameWorker, requestHeaders, responseHead } from './headers.ts'
+import { maxCollected, nameWorker, requestHeaders, responseHead } from './headers.ts'
 import type { Forward } from './forward.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
@@ -35,6 +35,8 @@ const handshakeKey = /^[\d+/A-Za-z]{21}[AQgw]==$/
  */
 export function assertHandshake(req: IncomingMessage): void {
   const { headers } = req
+  // The fields that make it one may be among those that are left out: newer versions of Node do not call such a request an upgrade.
+  if (req.rawHeaders.length >= maxCollected) throw new Refusal('HEADERS_TOO_LARGE')
   if (
     req.method !== 'GET' ||
     headers.upgrade?.trim().toLowerCase() !== 'websocket' ||

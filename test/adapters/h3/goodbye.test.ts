@@ -150,13 +150,12 @@ describe('with pingInterval a client that is silent', () => {
     await talk()
     worker.send(frame(text, 'heard'))
     await client.take('heard')
-    let beats = 0
-    const count = async () => {
-      for (; beats < 2; beats++) await beat()
-    }
-    const counted = count()
-    while (beats < 2) await talk()
-    await counted
+    const time = { isOver: false }
+    const silence = beat()
+      .then(beat)
+      .then(() => (time.isOver = true))
+    while (!time.isOver) await talk()
+    await silence
     expect(client.received).toBe('')
     expect(pool.open).toBe(2)
   })
