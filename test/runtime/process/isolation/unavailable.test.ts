@@ -1,6 +1,9 @@
 import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { IsolationLevel } from 'corral'
+import type { Limits } from '../../../../src/runtime/process/isolation/options.ts'
+import { prepareSandbox } from '../../../../src/runtime/process/isolation/sandbox.ts'
 import { isolated, openPool, sh, stateDirectory, usesIsolation } from './_isolated.ts'
 
 usesIsolation()
@@ -43,5 +46,31 @@ describe.runIf(process.platform === 'linux')('on a machine without bubblewrap', 
     expect(warn.mock.calls.map(([text]) => String(text))).toEqual(
       missing.map((wanted) => expect.stringContaining(`${wanted} is not to be had`) as string),
     )
+  })
+})
+
+describe.each(['darwin', 'win32'] as const)('on %s', (platform) => {
+  beforeEach(() => {
+    const original = Object.getOwnPropertyDescriptor(process, 'platform')!
+    Object.defineProperty(process, 'platform', { ...original, value: platform })
+    return () => Object.defineProperty(process, 'platform', original)
+  })
+
+  const prepare = (level: IsolationLevel, limits: Limits = {}) =>
+    prepareSandbox({ isolation: { level, network: 'host', binds: [] }, limits, onUnavailable: 'fail' }, {})
+
+  test.each(['none', 'group'] as const)('level %s is there', async (level) => {
+    expect(await prepare(level)).toMatchObject({ level, cgroups: undefined, missing: [] })
+  })
+
+  test.each(['namespaces', 'full'] as const)('level %s is refused, naming the one to use', async (level) => {
+    await expect(prepare(level)).rejects.toMatchObject({
+      code: 'SANDBOX_UNAVAILABLE',
+      message: expect.stringContaining(`use level "group" on ${platform}`) as string,
+    })
+  })
+
+  test.each([{ memory: 2 ** 28 }, { cpu: 1 }, { pids: 10 }])('the limit %o is refused', async (limits) => {
+    await expect(prepare('group', limits)).rejects.toMatchObject({ code: 'SANDBOX_UNAVAILABLE' })
   })
 })
