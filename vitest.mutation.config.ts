@@ -3,9 +3,12 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import base from './vitest.config.ts'
 
-const slotTests = 'runtime/{broken,crash,liveness,minimal-backend,reset-path,reuse,start,unwanted}'
+const slotTests = 'runtime/{broken,crash,liveness,minimal-backend,recycle,reset-path,reuse,start,unwanted}'
 const poolTests =
   '{machines/{pool,pool-limits},model/{loads,pool},runtime/{acquire,breaker,drain,drain-worker,pressure,sizing,start,tenants}}'
+
+const workerTests =
+  '{machines/{worker,worker-limits},model/{loads,worker},runtime/{crash,liveness,recycle,reuse,reset-path,start}}'
 
 /** Tests on fake workers and virtual time, by the name of the file that they bear on most. */
 const testsOf: Readonly<Record<string, string>> = {
@@ -17,7 +20,8 @@ const testsOf: Readonly<Record<string, string>> = {
   slots: '{machines/{slots,pool},model/pool,runtime/{crash,drain-worker}}',
   'sorted-list': '{machines,property}/wait-queue',
   'wait-queue': '{machines,property}/wait-queue',
-  worker: '{machines/{worker,worker-limits},model/{loads,worker},runtime/{crash,liveness,reuse,reset-path,start}}',
+  worker: workerTests,
+  'worker-context': workerTests,
   'actor-pool': 'runtime/*',
   listing: 'runtime/listing',
   pressure: 'runtime/pressure',
@@ -26,6 +30,7 @@ const testsOf: Readonly<Record<string, string>> = {
   sweeper: 'runtime/{age,end,idle,idle-again,idle-list,lease}',
   'tenant-ledger': 'runtime/tenants',
   'wait-list': 'runtime/{acquire,end,tenants}',
+  wear: 'runtime/recycle',
   'worker-actors': slotTests,
   'worker-drains': 'runtime/{broken,drain,drain-worker}',
 }

@@ -67,8 +67,8 @@ async function untilAbove(
   for (;;) {
     await sleep(clock, interval, signal)
     try {
-      const bytes = await backend.memoryOf?.(instance)
-      if (bytes !== undefined && bytes > mark) return
+      const bytes = (await backend.memoryOf?.(instance)) ?? 0
+      if (bytes > mark) return
     } catch (error) {
       signal.throwIfAborted()
       // Once may be because the process is just ending.

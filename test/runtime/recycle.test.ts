@@ -218,6 +218,15 @@ test('a process that has served all of its sessions is told to be worn for them'
   expect(scene.pool.stats().totals.workersWorn).toBe(1)
 })
 
+test('a process that serves no second session anyway is not worn by its first', async () => {
+  const scene = await open({ ...one, session: { reuse: false, reuseLimit: 1 } })
+  const lease = await scene.acquire('a')
+  lease.release()
+  await endSession(scene, 'a')
+  expect(scene.told('worker.dead')).toHaveLength(1)
+  expect(scene.told('worker.worn')).toEqual([])
+})
+
 test('workers that were started together are not replaced together', async () => {
   const scene = await open({ size: { min: 8, max: 16 }, recycle: { age: HOUR } })
   const moments: number[] = []
@@ -256,6 +265,13 @@ describe('memory', () => {
     await scene.pool.close()
     await scene.clock.advance(100_000)
     expect(scene.backend.workers.map(({ measures }) => measures)).toEqual(before)
+  })
+
+  test('is not measured for an age', async () => {
+    const scene = await open({ ...one, recycle: { age: HOUR } })
+    expect(scene.clock.pending).toBe(1)
+    await scene.clock.advance(100_000)
+    expect(scene.backend.worker('w1').measures).toBe(0)
   })
 
   test('is not measured, and no timer set, unless it is asked for', async () => {
