@@ -91,8 +91,9 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
         cgroups,
       )
       expect(outcome).toMatchObject({ stats: { isolation: { level: 'group', missing: [] } } })
-      const left = cgroups.flatMap((path) => readdirSync(path, { withFileTypes: true }))
-      expect(left.filter((entry) => entry.isDirectory())).toEqual([])
+      const left = cgroups.flatMap((path) => readdirSync(path, { withFileTypes: true })).filter((e) => e.isDirectory())
+      // Where it moved itself to pass controllers of v2 on, it cannot remove.
+      expect(left.map(({ name }) => name).filter((name) => name !== 'corral-supervisor')).toEqual([])
       expect(fixtureProcesses()).toEqual([])
       return outcome
     }
