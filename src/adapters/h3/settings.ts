@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
 import { check, count, duration, isPort, object } from '../check.ts'
 import type { IdentitySettings } from './identity/settings.ts'
+import { isPlainPath } from './identity/session-id.ts'
 import { readIdentitySettings } from './identity/settings.ts'
 import type { RequestRecord, RequestTrace } from './observe.ts'
 import type { ClientLimits, GatewayOptions, ListenOptions, UpstreamTimeouts } from './options.ts'
@@ -47,12 +48,7 @@ export function readSettings(options: GatewayOptions): Settings {
   ])
   const { upstream = {}, client = {}, host = 'rewrite', trustForwarded = false, via = false } = options
   const base = normalizeBase(
-    check(
-      'base',
-      'a plain path such as "/tools"',
-      options.base === undefined ? '' : options.base,
-      (it) => typeof it === 'string' && plainPath.test(it),
-    ),
+    check('base', 'a plain path such as "/tools"', options.base === undefined ? '' : options.base, isPlainPath),
   )
   object('upstream', upstream, ['connectTimeout', 'sendTimeout', 'headersTimeout', 'bodyTimeout'])
   object('client', client, ['bodyTimeout', 'sendTimeout', 'targetLength', 'requestsPerSession'])
@@ -145,7 +141,6 @@ export function readGrace(options: { readonly grace?: number | undefined }, fall
   return duration('grace', options.grace, fallback)
 }
 
-const plainPath = /^(?:\/[\w.~-]+)*\/?$/
 const token = /^[\w!#$%&'*+.^`|~:/-]+$/
 
 function normalizeBase(base: string): string {

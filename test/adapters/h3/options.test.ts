@@ -15,6 +15,7 @@ describe('createGateway', () => {
     ['sessionId', { sessionId: ['x'] }, 'got "x"'],
     ['idPattern', { sessionId, idPattern: 'x' }, 'expected a RegExp, got "x"'],
     ['base', { sessionId, base: 'x' }, 'expected a plain path such as "/tools", got "x"'],
+    ['base', { sessionId, base: '/a/../b' }, 'expected a plain path such as "/tools"'],
     ['host', { sessionId, host: 'drop' }, 'expected "rewrite" or "keep", got "drop"'],
     ['trustForwarded', { sessionId, trustForwarded: 0 }, 'expected a boolean, or how many proxies there are, got 0'],
     ['via', { sessionId, via: 'a b' }, 'got "a b"'],

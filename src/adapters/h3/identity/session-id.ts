@@ -111,7 +111,7 @@ export function fromQuery(name: string): SessionIdSource {
  * @param prefix path that the ids lie under; `''` for ids in the first segment. @default '/s'
  */
 export function fromPath(prefix = '/s'): SessionIdSource {
-  if (!/^(?:\/[\w.~-]+)*\/?$/.test(prefix)) {
+  if (!isPlainPath(prefix)) {
     throw new InvalidOptionError('fromPath(prefix)', 'a plain path such as "/s"', JSON.stringify(prefix))
   }
   const start = prefix.endsWith('/') ? prefix : `${prefix}/`
@@ -130,6 +130,11 @@ export function fromPath(prefix = '/s'): SessionIdSource {
       prefix: target.slice(0, idEnd),
     }
   }
+}
+
+/** A path that means the same to everybody: without escapes, and without segments that some resolve (RFC 3986 §6.2.2.3). */
+export function isPlainPath(path: unknown): boolean {
+  return typeof path === 'string' && /^(?:\/(?!\.{1,2}(?:\/|$))[\w.~-]+)*\/?$/.test(path)
 }
 
 /**

@@ -101,7 +101,8 @@ describe('fromPath', () => {
   test('takes any prefix, or none', async () => {
     expect(await outcome({ sessionId: fromPath('/a/b/') }, '/a/b/red/c')).toBe('red /c')
     expect(await outcome({ sessionId: fromPath('') }, '/red/c')).toBe('red /c')
-    expect(() => fromPath('s')).toThrow(/fromPath\(prefix\)/)
+    for (const prefix of ['s', '/s/../t', '/./s', '/..']) expect(() => fromPath(prefix)).toThrow(/fromPath\(prefix\)/)
+    for (const prefix of ['', '/', '/.s', '/..s/', '/a.b']) expect(() => fromPath(prefix)).not.toThrow()
   })
 })
 
