@@ -78,10 +78,10 @@ export function port(name: FlagName, text: string): number {
   return value
 }
 
-export function count(name: FlagName, text: string): number {
+export function count(name: FlagName, text: string, max: number = Number.MAX_SAFE_INTEGER): number {
   const value = /^\d+$/.test(text) ? Number(text) : NaN
-  if (!Number.isSafeInteger(value)) throw invalid(name, text, 'a whole number')
-  return value
+  if (value <= max) return value
+  throw invalid(name, text, max === Number.MAX_SAFE_INTEGER ? 'a whole number' : `a whole number from 0 to ${max}`)
 }
 
 export function duration(name: FlagName, text: string): number {
@@ -109,7 +109,7 @@ export function oneOf<T extends string>(name: FlagName, text: string, choices: r
 }
 
 export function path(name: FlagName, text: string): string {
-  if (!/^\/[^\s#]*$/.test(text)) throw invalid(name, text, 'a path that starts with /')
+  if (!/^\/[^\s#]*$/.test(text)) throw invalid(name, text, 'a path that starts with /, without white space and "#"')
   return text
 }
 

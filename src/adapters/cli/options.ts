@@ -54,14 +54,14 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
     port: port('port', given.one('port')),
     identity: identity(given, env),
     tls: tls(given),
-    proxies: count('proxies', given.one('proxies')),
+    proxies: count('proxies', given.one('proxies'), 32),
     headersTimeout: duration('headers-timeout', given.one('headers-timeout')),
     pingInterval: duration('ping-interval', given.one('ping-interval')),
     requestsPerSession: count('requests-per-session', given.one('requests-per-session')),
     pool: poolFlags(given),
     healthPath: healthPath(given),
     startTimeout: duration('start-timeout', given.one('start-timeout')),
-    env: Object.fromEntries(given.all('env').map((text) => variable(text, env))),
+    env: variables(given, env),
     isolation: isolation(given),
     grace: duration('grace', given.one('grace')),
     drainDelay: duration('drain-delay', given.one('drain-delay')),
@@ -91,6 +91,14 @@ function healthPath(given: Given): string | undefined {
   return undefined
 }
 
+function variables(given: Given, env: NodeJS.ProcessEnv): RunOptions['env'] {
+  const entries = given.all('env').map((text) => variable(text, env))
+  const names = entries.map(([name]) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) throw new UsageError(`--env ${twice} is given twice`)
+  return Object.fromEntries(entries)
+}
+
 /**
  * POSIX (8.1) wants portable names of letters, digits and underscores, and lets programs take others, which some do
  * (`discovery.type`). White space and control characters are in none: those are mistakes of quoting.
@@ -106,6 +114,9 @@ function variable(text: string, env: NodeJS.ProcessEnv): [string, string] {
 function admin(given: Given, env: NodeJS.ProcessEnv): AdminOptions | undefined {
   if (given.has('admin')) {
     const { host, port } = address(given.one('admin'))
+    if (port !== 0 && String(port) === given.one('port') && host === given.one('host')) {
+      throw new UsageError('--admin and --port expect ports of their own, got one for both')
+    }
     return { host, port, ...adminToken(given, env), hosts: given.all('admin-host') }
   }
   for (const name of ['admin-token-file', 'admin-host'] as const) {

@@ -12,8 +12,7 @@ export function poolFlags(given: Given): PoolFlags {
       warm: count('warm', given.one('warm')),
     },
     session: {
-      idleTtl: durationOrNever('ttl', given.one('ttl')),
-      idle: oneOf<'connections' | 'bytes'>('idle', given.one('idle'), ['connections', 'bytes']),
+      ...idleness(given),
       maxAge: durationOrNever('max-age', given.one('max-age')),
       maxLifetime: durationOrNever('max-lifetime', given.one('max-lifetime')),
       grace: duration('grace', given.one('grace')),
@@ -38,6 +37,13 @@ export function poolFlags(given: Given): PoolFlags {
       action: pressure(given),
     },
   }
+}
+
+function idleness(given: Given): Pick<NonNullable<PoolOptions['session']>, 'idleTtl' | 'idle'> {
+  const idleTtl = durationOrNever('ttl', given.one('ttl'))
+  const idle = oneOf<'connections' | 'bytes'>('idle', given.one('idle'), ['connections', 'bytes'])
+  if (idle === 'bytes' && idleTtl === 0) throw new UsageError('--idle bytes needs a --ttl above 0, or never')
+  return { idleTtl, idle }
 }
 
 function pressure(given: Given): 'wait' | 'refuse' {

@@ -184,13 +184,20 @@ function throwIfUsage(error: unknown, { admin }: RunOptions): void {
   if (error instanceof UsageError) throw error
   if (!(error instanceof InvalidOptionError)) return
   const flag = flags.find(({ sets }) => sets === error.option)
-  const source = error.option === 'token' ? admin?.tokenFrom : flag && `--${flag.name}`
+  const source = error.option === 'token' ? admin?.tokenFrom : flag ? `--${flag.name}` : partOf(error.option)
   let message = error.message.replace(/^Invalid option "[^"]*"/, source ?? '$&')
   for (const { name, sets } of flags) {
     if (sets !== undefined)
       message = message.replace(new RegExp(`(?<![\\w.-])${sets}(?![\\w-]|\\.\\w)`, 'g'), `--${name}`)
   }
   throw new UsageError(message, { cause: error })
+}
+
+/** What stands for one of several values of an option. */
+function partOf(option: string): string | undefined {
+  const [, list, part] = /^(args|env)\.(.*)$/s.exec(option) ?? []
+  if (list === undefined) return undefined
+  return list === 'env' ? `--env ${part}` : `Argument ${Number(part) + 1} of the workers' command`
 }
 
 function reportFailure(report: Report, error: unknown): void {

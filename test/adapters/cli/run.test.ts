@@ -39,6 +39,9 @@ describe('corral', () => {
     [['run', '--prot', '1', '--', 'node'], "Unknown option '--prot'"],
     [['run', '--min', '3', '--max', '2', '--', 'node'], '--min: expected a number not above --max, got 3'],
     [['run', '--session', 'header:a b', '--', 'node'], '--session: expected'],
+    [['run', '--session', 'path:/a/../b', '--', 'node'], '--session: expected a plain path'],
+    [['run', '--', 'node', '{{prot}}'], "Argument 1 of the workers' command: expected only the placeholders"],
+    [['run', '--env', 'A={{b}}', '--', 'node'], '--env A: expected only the placeholders'],
   ])('%j exits 2 with one message and says where the help is', async (args, message) => {
     const { code, stdout, stderr } = await corral(args).exit
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
