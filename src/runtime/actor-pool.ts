@@ -17,7 +17,8 @@ import { toPressure, weigh } from './pressure.ts'
 import { SessionRecord } from './session-record.ts'
 import { Sweeper } from './sweeper.ts'
 import { TenantLedger } from './tenant-ledger.ts'
-import { WaitList } from './wait-list.ts'
+import type { WaitList } from './wait-list.ts'
+import { WaitingSessions } from './waiting-sessions.ts'
 import { provideWorker, type Slots } from './worker-actors.ts'
 import { WorkerDrains } from './worker-drains.ts'
 
@@ -32,7 +33,7 @@ export class ActorPool implements Pool {
   readonly #sweeper: Sweeper
   /** Sessions that are bound to a worker, closing ones included. */
   readonly #live = new Map<string, SessionRecord>()
-  readonly #waiting = new Map<string, WaitList>()
+  readonly #waiting: WaitingSessions
   readonly #running = deferred()
   readonly #stopped = deferred()
   readonly #totals = {
@@ -57,6 +58,7 @@ export class ActorPool implements Pool {
     this.#settings = settings
     this.#clock = settings.clock
     this.#tenants = new TenantLedger(settings.tenantLimits)
+    this.#waiting = new WaitingSessions(this.#tenants, settings.clock, (list) => this.#cancel(list))
     this.#sweeper = new Sweeper(settings, settings.clock)
     const worker = provideWorker(settings, this.#slots, settings.clock)
     const { inspect } = settings
@@ -116,8 +118,6 @@ export class ActorPool implements Pool {
     const isolation = this.#settings.backend.status?.()
     let leases = 0
     for (const record of this.#live.values()) leases += record.leases
-    let waiters = 0
-    for (const list of this.#waiting.values()) waiters += list.size
     const idle = this.#sweeper.size
     return {
       state: this.#state(),
@@ -129,7 +129,7 @@ export class ActorPool implements Pool {
       size: { min, max, warm },
       sessions: { active: this.#live.size - idle - this.#closing, idle, closing: this.#closing },
       leases,
-      queue: { sessions: this.#waiting.size, waiters },
+      queue: { sessions: this.#waiting.size, waiters: this.#waiting.waiters },
       tenants: this.#tenants.size,
       totals: { ...this.#totals },
       ...(isolation && { isolation }),
@@ -213,18 +213,8 @@ export class ActorPool implements Pool {
   /** @throws `TENANT_LIMIT`, before anything is spent */
   #newWaitList(sessionId: string, tenant: string | undefined): WaitList {
     const before = this.#live.get(sessionId)
-    this.#tenants.join(tenant, before !== undefined && before.tenant === tenant)
     const session = { sessionId, token: ++this.#lastToken, tenant }
-    const list = new WaitList(session, this.#clock, (empty) => this.#abandon(empty))
-    this.#waiting.set(sessionId, list)
-    return list
-  }
-
-  /** The session waits no more: takes the list from the directory. */
-  #unlist(list: WaitList): void {
-    if (this.#waiting.get(list.sessionId) !== list) return
-    this.#waiting.delete(list.sessionId)
-    this.#tenants.leave(list.tenant)
+    return this.#waiting.add(session, before !== undefined && before.tenant === tenant)
   }
 
   #request(list: WaitList): void {
@@ -233,9 +223,7 @@ export class ActorPool implements Pool {
     this.actor.send({ type: 'session.acquire', sessionId, token, tenant })
   }
 
-  /** Nobody waits for the session any more. */
-  #abandon(list: WaitList): void {
-    this.#unlist(list)
+  #cancel(list: WaitList): void {
     if (list.requested) this.actor.send({ type: 'session.cancel', token: list.token, tenant: list.tenant })
   }
 
@@ -276,7 +264,7 @@ export class ActorPool implements Pool {
         break
       case 'pool.draining':
         // The pool refuses whoever it knows to wait; it does not know those who wait for a closing session.
-        this.#refuseWaiting((list) => !list.requested)
+        this.#waiting.refuse((list) => !list.requested, drainingError)
         break
       case 'pool.running':
         this.#running.resolve()
@@ -284,7 +272,7 @@ export class ActorPool implements Pool {
         return
       case 'pool.stopped':
         // What a listener asked for while the last worker went is in the mailbox, and nobody reads that any more.
-        this.#refuseWaiting(() => true)
+        this.#waiting.refuse(() => true, drainingError)
         void this.#finish(fact)
         return
     }
@@ -310,7 +298,7 @@ export class ActorPool implements Pool {
     this.#tenants.start(tenant)
     this.#totals.sessionsStarted++
     if (list) {
-      this.#unlist(list)
+      this.#waiting.remove(list)
       list.grant(() => record.adopt())
     }
     this.#sweeper.add(record)
@@ -329,14 +317,14 @@ export class ActorPool implements Pool {
   #onStillborn(list: WaitList | undefined): void {
     if (!list) return
     if (this.#state() === 'running') return this.#request(list)
-    this.#unlist(list)
-    list.refuse(() => new PoolClosedError('POOL_DRAINING'))
+    this.#waiting.remove(list)
+    list.refuse(drainingError)
   }
 
   #onRefused(refusal: Refusal): void {
     const list = this.#waiting.get(refusal.sessionId)
     if (list?.token !== refusal.token) return
-    this.#unlist(list)
+    this.#waiting.remove(list)
     list.refuse(() => this.#refusalError(refusal))
   }
 
@@ -346,14 +334,6 @@ export class ActorPool implements Pool {
     record.phase = 'closing'
     this.#sweeper.remove(record)
     this.#closing++
-  }
-
-  #refuseWaiting(isMeant: (list: WaitList) => boolean): void {
-    for (const list of this.#waiting.values()) {
-      if (!isMeant(list)) continue
-      this.#unlist(list)
-      list.refuse(() => new PoolClosedError('POOL_DRAINING'))
-    }
   }
 
   #onLost(fact: PoolFact & { type: 'session.lost' }): void {
@@ -387,7 +367,7 @@ export class ActorPool implements Pool {
   #refusalError({ code, sessionId, failure }: Refusal): Error {
     if (code === 'HOST_PRESSURE') return new HostPressureError(sessionId)
     if (code === 'QUEUE_FULL') return new QueueFullError(sessionId, this.#settings.policy.queueLimit)
-    return failure ? new WorkerStartError(failure) : new PoolClosedError('POOL_DRAINING')
+    return failure ? new WorkerStartError(failure) : drainingError()
   }
 
   /** Every worker is dead: makes sure that nothing of them is left, then lets go of whoever waits for the end. */
@@ -411,10 +391,10 @@ export class ActorPool implements Pool {
     const { children } = this.actor.getSnapshot()
     for (const worker of Object.values(children)) worker?.send({ type: 'worker.stop', grace: 0 })
     for (const slot of this.#slots.values()) slot.kill()
-    for (const list of this.#waiting.values()) {
-      this.#unlist(list)
-      list.refuse(() => new PoolClosedError('POOL_CLOSED', { cause: error }))
-    }
+    this.#waiting.refuse(
+      () => true,
+      () => new PoolClosedError('POOL_CLOSED', { cause: error }),
+    )
     for (const record of this.#live.values()) {
       this.#tenants.end(record.tenant)
       record.settle('lost')
@@ -435,6 +415,10 @@ export class ActorPool implements Pool {
     const { value } = this.actor.getSnapshot()
     return typeof value === 'object' ? value.running : undefined
   }
+}
+
+function drainingError(): PoolClosedError {
+  return new PoolClosedError('POOL_DRAINING')
 }
 
 function rethrow(error: unknown): never {
