@@ -9,6 +9,7 @@ import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } fr
 import type { Forward } from './forward.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
+import { isConnectionLoss, isIdempotent, maxIdleOnce } from './repeat.ts'
 import { addTrailers, refuse, relayInformation, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Lane, Upstream } from './upstream.ts'
@@ -28,12 +29,6 @@ type Phase =
   | 'ended'
   /** The client's response is over, sent or not. The lease is released. */
   | 'closed'
-
-/**
- * Longest time that a connection to the worker may have been idle to be used for a request that cannot be repeated, in
- * milliseconds. Servers close idle ones after some seconds, and may do so just as the request is on its way.
- */
-const maxIdleOnce = 1_000
 
 /** Size of a body that is copied to be sent with its head. */
 const maxInline = 16 * 1024
@@ -240,7 +235,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** RFC 9110 §9.2.2; of a streamed body the beginning is gone. */
   #isRepeatable(): boolean {
-    return idempotent.has(this.#req.method ?? '') && this.#body === undefined
+    return isIdempotent(this.#req) && this.#body === undefined
   }
 
   #buffered(): Buffer | undefined {
@@ -391,11 +386,4 @@ function onDrain(this: Response): void {
 
 function flush(exchange: Exchange): void {
   exchange.flush()
-}
-
-const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
-
-function isConnectionLoss(error: unknown): boolean {
-  const { code } = (error ?? {}) as { code?: unknown }
-  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
 }
