@@ -1,3 +1,4 @@
+import { InvalidOptionError } from '../errors.ts'
 import type { BackendStatus, LaunchContext, WorkerBackend, WorkerInstance } from '../backend.ts'
 import { validate } from '../validate.ts'
 import type { ProcessInstance } from './instance.ts'
@@ -58,6 +59,9 @@ class ProcessBackend implements WorkerBackend {
     if (process.platform === 'linux') this.memoryOf = (worker) => (worker as ProcessInstance).memory()
     this.#settings = settings
     this.#template = parseTemplate(settings.args, settings.env)
+    if (settings.isolation.network === 'none' && !this.#template.uses.has('socket')) {
+      throw new InvalidOptionError('isolation.network', '"host", or {{socket}} for the worker to serve on', '"none"')
+    }
   }
 
   async open(): Promise<void> {

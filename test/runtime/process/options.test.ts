@@ -47,6 +47,10 @@ describe('refused', () => {
     [{ command: 'x', args: '--port' }, '"args": expected an array, got "--port"'],
     [{ command: 'x', args: [8080] }, '"args.0": expected a string, got 8080'],
     [{ command: 'x', args: ['a\0b'] }, '"args.0": expected text without NUL characters'],
+    [
+      { command: 'x', args: ['{{port}}'], isolation: { level: 'full', network: 'none' } },
+      '"isolation.network": expected "host", or {{socket}} for the worker to serve on, got "none"',
+    ],
     [{ command: 'x', args: ['{{prot}}'] }, '"args.0": expected only the placeholders'],
     [{ command: 'x', env: { A: 1 } }, '"env.A": expected a string'],
     [{ command: 'x', env: { 'A=B': '1' } }, '"env.A=B": expected a variable name'],
