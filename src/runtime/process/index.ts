@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { InvalidOptionError } from '../errors.ts'
 import type { BackendStatus, LaunchContext, WorkerBackend, WorkerInstance } from '../backend.ts'
 import { validate } from '../validate.ts'
@@ -65,6 +66,10 @@ class ProcessBackend implements WorkerBackend {
   }
 
   async open(): Promise<void> {
+    const lost = this.#settings.isolation.binds.find(({ source }) => !existsSync(source))
+    // It is bubblewrap that would not find it, at the start of each worker.
+    if (lost)
+      throw new InvalidOptionError('isolation.binds', 'paths of this machine', `${lost.source}, which is not there`)
     this.#users++
     this.#host ??= this.#closed.then(() => openHost(this.#settings))
     const opening = this.#host

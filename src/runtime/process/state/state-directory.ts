@@ -1,7 +1,7 @@
-import { constants } from 'node:fs'
-import { chmod, link, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { constants, existsSync } from 'node:fs'
+import { chmod, link, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
 import { identify, isRunning, type ProcessIdentity } from './identity.ts'
 import { Ledger } from './ledger.ts'
@@ -27,7 +27,8 @@ const LOCK_NAME = /^lock\.(\d+)$/
  * Takes a state directory for this process, and removes what supervisors that died left there: of a `named` one, or of any
  * private one of this user.
  *
- * @throws `STATE_DIRECTORY_IN_USE`; `INVALID_OPTION` when others may write to it.
+ * @throws `STATE_DIRECTORY_IN_USE`; `INVALID_OPTION` when it cannot be made, others may write to it, or it holds something
+ *   else: its mode is changed, and what is in it removed.
  */
 export async function openStateDirectory(named: string | undefined): Promise<StateDirectory> {
   if (named === undefined) {
@@ -35,8 +36,9 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
     const path = await mkdtemp(join(tmpdir(), 'corral-'))
     return prepare(path, 'private')
   }
-  await mkdir(named, { recursive: true, mode: 0o711 })
+  await makeDirectory(named)
   await checkOwner(named)
+  await checkContents(named)
   const state = await prepare(named, 'named')
   const survivors = await sweep(ledgerOf(named), (generation) => generation !== state.generation)
   if (survivors.length > 0) {
@@ -59,8 +61,10 @@ async function prepare(path: string, kind: StateDirectory['kind']): Promise<Stat
   await chmod(path, 0o711)
   const workers = join(path, 'w')
   const own = join(path, 'own')
-  await mkdir(workers, { recursive: true, mode: 0o711 })
-  await mkdir(ledgerOf(path), { recursive: true, mode: 0o700 })
+  // The first is what it is known by.
+  await ensureDirectory(own, 0o700)
+  await ensureDirectory(ledgerOf(path), 0o700)
+  await ensureDirectory(workers, 0o711)
   const generation = await lock(path)
   return { path, generation, kind, workers, own, ledger: new Ledger(ledgerOf(path), generation) }
 }
@@ -134,6 +138,44 @@ async function readLock(path: string): Promise<{ generation: number; owner: Proc
 
 function lockOf(path: string, generation: number): string {
   return join(path, `lock.${generation}`)
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await ensureDirectory(path, 0o711)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new InvalidOptionError(
+      'stateDirectory',
+      'a directory, or a path at which one can be made',
+      `${path} (${code})`,
+    )
+  }
+}
+
+/** Node's own recursive one never ends where nobody can make a directory, and where that is called ENOENT, as in /proc. */
+async function ensureDirectory(path: string, mode: number): Promise<void> {
+  try {
+    await mkdir(path, mode)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return
+    if (code !== 'ENOENT' || existsSync(dirname(path))) throw error
+    await ensureDirectory(dirname(path), mode)
+    await mkdir(path, mode)
+  }
+}
+
+async function checkContents(path: string): Promise<void> {
+  const names = await readdir(path)
+  if (names.includes('own')) return
+  const strange = names.find((name) => name !== 'lost+found')
+  if (strange === undefined) return
+  throw new InvalidOptionError(
+    'stateDirectory',
+    'an empty directory, or one that was used as such before',
+    `${path}, with ${strange} in it`,
+  )
 }
 
 async function checkOwner(path: string): Promise<void> {

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -131,6 +131,35 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
       code: 'INVALID_OPTION',
       option: 'stateDirectory',
     })
+  })
+
+  test('that holds something else is refused, and left as it is', async () => {
+    const directory = stateDirectory()
+    chmodSync(directory, 0o755)
+    writeFileSync(join(directory, 'letter'), 'dear')
+    await expect(openPool(isolated('group', { stateDirectory: directory }))).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('with letter in it') as string,
+    })
+    expect(readdirSync(directory)).toEqual(['letter'])
+    expect(statSync(directory).mode & 0o777).toBe(0o755)
+  })
+
+  test.each(['/proc/nowhere/state', '/dev/null', '/dev/null/state'])(
+    'that cannot be made is refused: %s',
+    async (path) => {
+      await expect(openPool(isolated('group', { stateDirectory: path }))).rejects.toMatchObject({
+        code: 'INVALID_OPTION',
+        option: 'stateDirectory',
+      })
+    },
+  )
+
+  test('that lies in directories that are not there is made with them', async () => {
+    const directory = join(stateDirectory(), 'some', 'where')
+    const { pool } = await openPool(isolated('group', { stateDirectory: directory }))
+    await pool.close()
+    expect(readdirSync(directory)).toContain('own')
   })
 
   test('whose ledger names an id that is another process by now costs that process nothing', async () => {

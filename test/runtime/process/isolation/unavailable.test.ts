@@ -49,6 +49,15 @@ describe.runIf(process.platform === 'linux')('on a machine without bubblewrap', 
   })
 })
 
+test.runIf(process.platform === 'linux')('a bind that is not there is refused before a worker starts', async () => {
+  const isolation = { level: 'full', binds: ['/nowhere'] } as const
+  await expect(openPool({ ...isolated('full'), isolation })).rejects.toMatchObject({
+    code: 'INVALID_OPTION',
+    option: 'isolation.binds',
+    message: expect.stringContaining('/nowhere, which is not there') as string,
+  })
+})
+
 describe.each(['darwin', 'win32'] as const)('on %s', (platform) => {
   beforeEach(() => {
     const original = Object.getOwnPropertyDescriptor(process, 'platform')!
