@@ -3,14 +3,15 @@ import type { Trusted } from './forwarded.ts'
 import { addTrusted, peerOf, pushForwarded } from './forwarded.ts'
 import { http2Request } from './http2.ts'
 import { Refusal } from './problem.ts'
+import type { TellingFields } from './spelling.ts'
+import { isRespelled, withHyphens } from './spelling.ts'
 
 /** How request headers are rewritten. */
 export interface HeaderPolicy {
   readonly host: 'rewrite' | 'keep'
   readonly trustForwarded: boolean
   readonly via: string | false
-  /** Fields, in lower case, that tell whose session a request is for. */
-  readonly telling: ReadonlySet<string>
+  readonly telling: TellingFields
 }
 
 /** Fields, by their names in lower case, to send in place of the client's; `undefined` only drops those. */
@@ -237,7 +238,7 @@ export function latin1(bytes: Buffer | string): string {
 
 /** Only names that can be special are lowercased: most begin with another letter. */
 function fieldOf(name: string): number {
-  if (name.includes('_')) return aliasOf(name)
+  if (isRespelled(name)) return aliasOf(name)
   switch (name.charCodeAt(0) | 0x20) {
     case 0x3a: // The pseudo-header fields of HTTP/2 (RFC 9113 §8.3).
       return drop
@@ -259,12 +260,9 @@ function fieldOf(name: string): number {
   }
 }
 
-/**
- * CGI, and what is made after it (WSGI, Rack, PHP), reads `X_Forwarded_For` as `X-Forwarded-For`. Of fields that the gateway
- * decides about there is no second spelling.
- */
+/** Of fields that the gateway decides about there is no second spelling. */
 function aliasOf(name: string): number {
-  const meant = name.toLowerCase().replaceAll('_', '-')
+  const meant = withHyphens(name.toLowerCase())
   return requestFields.has(meant) || meant.startsWith('x-forwarded-') ? drop : keep
 }
 
@@ -272,12 +270,11 @@ function aliasOf(name: string): number {
  * What `Connection` lists goes, but not what tells whose session it is: the worker may go by it, too. Of that the second
  * spelling goes.
  */
-function isLeftOut(name: string, listed: readonly string[] | undefined, telling: ReadonlySet<string>): boolean {
-  const isAlias = name.includes('_')
-  if (listed === undefined && !isAlias) return false
+function isLeftOut(name: string, listed: readonly string[] | undefined, telling: TellingFields): boolean {
+  if (listed === undefined && !telling.mayMean(name)) return false
   const lower = name.toLowerCase()
   if (telling.has(lower)) return false
-  return listed?.includes(lower) === true || (isAlias && telling.has(lower.replaceAll('_', '-')))
+  return listed?.includes(lower) === true || telling.isMeantBy(lower)
 }
 
 /** The fields that `Connection` lists; `undefined` when it lists none that could be a field. */

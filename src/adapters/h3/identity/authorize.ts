@@ -20,7 +20,7 @@ export interface Authorizer {
   readonly consumes?: readonly string[] | undefined
   /**
    * Request header fields, in lower case, that tell the principal and reach workers: a client can neither have them left out
-   * by `Connection` nor add a second spelling (`x_user`). @default none
+   * by `Connection` nor add a second spelling (`x_user`, `x.user`). @default none
    */
   readonly reads?: readonly string[] | undefined
   /** What `WWW-Authenticate` says with 401 (RFC 9110 §11.6.1). @default 'Bearer' */

@@ -3,6 +3,7 @@ import { InvalidOptionError } from '../../../index.ts'
 import { check, duration, object } from '../../check.ts'
 import type { Replacements } from '../headers.ts'
 import type { AdoptOptions, GatewayOptions } from '../options.ts'
+import { TellingFields } from '../spelling.ts'
 import type { Authorizer } from './authorize.ts'
 import type { Field, IssueOptions } from './issue.ts'
 import { createIssuer } from './issue.ts'
@@ -24,8 +25,7 @@ export interface IdentitySettings {
   readonly authorize: Authorizer | undefined
   /** Fields that the authoriser keeps from the workers. */
   readonly consumed: Replacements | undefined
-  /** Request fields, in lower case, that tell whose session a request is for. */
-  readonly telling: ReadonlySet<string>
+  readonly telling: TellingFields
 }
 
 export interface AdoptSettings {
@@ -62,7 +62,7 @@ export function readIdentitySettings(options: GatewayOptions, base: string): Ide
     authorize,
     consumed:
       consumed.length === 0 ? undefined : Object.fromEntries(consumed.map((name) => [name.toLowerCase(), undefined])),
-    telling: new Set([...telling, ...(authorize?.reads ?? []), ...consumed].map((name) => name.toLowerCase())),
+    telling: new TellingFields([...telling, ...(authorize?.reads ?? []), ...consumed]),
   }
 }
 

@@ -132,13 +132,33 @@ describe('trustedHeader', () => {
     const client = await dial(port)
     client.send(
       'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nX-User: alice\r\nx_user: root\r\nX_Session-Id: blue\r\n' +
-        'x_other: kept\r\nX-Hop: 1\r\nConnection: X-User, X-Session-Id, X-Hop\r\n\r\n',
+        'X.User: root\r\nX-Session.Id: blue\r\nx_other: kept\r\nX-Hop: 1\r\nConnection: X-User, X-Session-Id, X-Hop\r\n\r\n',
     )
     const headers = (await told.promise).join('\n')
     expect(headers).toContain('X-User\nalice')
     expect(headers).toContain('X-Session-Id\nred')
     expect(headers).toContain('x_other\nkept')
-    expect(headers).not.toMatch(/x_user|X_Session|X-Hop/)
+    expect(headers).not.toMatch(/x_user|X_Session|X\.User|X-Session\.Id|X-Hop/)
+  })
+
+  test('and none that a worker could take for it, when it is not spelled with hyphens itself', async () => {
+    const told = signal<string[]>()
+    const { port } = await openScene(
+      (req, res) => {
+        told.resolve(req.rawHeaders)
+        res.end('ok')
+      },
+      { authorize: trustedHeader('x_user') },
+    )
+    const client = await dial(port)
+    client.send(
+      'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nX_User: alice\r\nX-User: root\r\nX-Other: kept\r\n\r\n',
+    )
+    const headers = (await told.promise).join('\n')
+    expect(headers).toContain('X_User\nalice')
+    expect(headers).toContain('X-Session-Id\nred')
+    expect(headers).toContain('X-Other\nkept')
+    expect(headers).not.toContain('root')
   })
 
   test.each(['10.0.0.0/33', '10.0.0', '::/129', 'proxy.example.org', '10.0.0.0/x'])(
