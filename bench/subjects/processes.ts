@@ -1,6 +1,8 @@
 /** A pool of real processes, and a gateway before it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Pool, ProcessHealthOptions } from 'corral'
 import { createPool, processWorker } from 'corral'
@@ -44,14 +46,14 @@ export const answers = {
   /** Longest time that the event loop stood still while a worker was started, in milliseconds. */
   async stallOfPool(): Promise<number> {
     pool ??= await openPool('line')
-    const stall = new Stall()
+    const stall = await Stall.watch()
     const lease = await pool.acquire(`stall${started++}`)
     lease.release()
     return stall.end()
   },
   /** The same for Node's own `spawn` alone. */
   async stallOfSpawn(): Promise<number> {
-    const stall = new Stall()
+    const stall = await Stall.watch()
     const child = spawn(process.execPath, [worker], { env: { ...process.env, PORT: '0' } })
     await once(child.stdout, 'data')
     const longest = stall.end()
@@ -61,9 +63,8 @@ export const answers = {
   },
   /** The same for as long as a worker takes to start, without one: what the machine adds. */
   async stallOfNothing(milliseconds: number): Promise<number> {
-    const stall = new Stall()
-    const end = performance.now() + milliseconds
-    while (performance.now() < end) await new Promise((resolve) => setImmediate(resolve))
+    const stall = await Stall.watch()
+    await delay(milliseconds)
     return stall.end()
   },
 }
@@ -74,6 +75,9 @@ const health = {
   http: { path: '/' },
   line: { line: 'listening' },
 } satisfies Record<string, ProcessHealthOptions>
+
+/** Of what is measured, in milliseconds. */
+const RESOLUTION = 1
 
 const ballast: unknown[] = []
 let pool: Pool | undefined
@@ -94,30 +98,25 @@ function openPool(readiness: Readiness): Promise<Pool> {
   })
 }
 
-/** Watches the event loop: every turn of it is noted, so it is never idle. */
+/** The longest time that the event loop stands still. */
 class Stall {
-  #last = performance.now()
-  #longest = 0
-  #ended = false
+  // A timer of libuv's own, which makes no garbage: turning the event loop by hand fills the young generation, and what that
+  // takes to collect would be all that is seen.
+  readonly #delays = monitorEventLoopDelay({ resolution: RESOLUTION })
 
-  constructor() {
-    this.#turn()
+  private constructor() {
+    this.#delays.enable()
+  }
+
+  /** Resolves when it watches: what comes before the first beat of the timer is not seen. */
+  static async watch(): Promise<Stall> {
+    const stall = new Stall()
+    await delay(10 * RESOLUTION)
+    return stall
   }
 
   end(): number {
-    this.#ended = true
-    this.#note()
-    return this.#longest
-  }
-
-  #turn(): void {
-    this.#note()
-    if (!this.#ended) setImmediate(() => this.#turn())
-  }
-
-  #note(): void {
-    const now = performance.now()
-    this.#longest = Math.max(this.#longest, now - this.#last)
-    this.#last = now
+    this.#delays.disable()
+    return Math.max(0, this.#delays.max / 1e6 - RESOLUTION)
   }
 }

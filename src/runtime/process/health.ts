@@ -7,6 +7,8 @@ import { requestStatus } from '../http-client.ts'
 export type Probe = (signal: AbortSignal) => Promise<void>
 
 const FIRST_DELAY = 2
+/** What is waited in vain for a worker that is ready is a part of this of what its start took. */
+const GROWTH = 1.1
 const LONGEST_DELAY = 250
 const FIRST_TIMEOUT = 250
 
@@ -50,13 +52,13 @@ export interface PollOptions {
 }
 
 /**
- * Probes until it succeeds: at first every 2 ms, then ever more rarely down to every 250 ms. A probe is given 250 ms, and
+ * Probes until it succeeds: at first every 2 ms, then ever more rarely, a tenth each time, down to every 250 ms. A probe is given 250 ms, and
  * twice as long after each that ran out of time, up to `timeout`: a worker that accepts before it can answer must not
  * hold up the probe that would succeed. Rejects with the signal's reason when that aborts.
  */
 export async function pollUntilHealthy(probe: Probe, { timeout, signal, onFailure }: PollOptions): Promise<void> {
   let patience = Math.min(FIRST_TIMEOUT, timeout)
-  for (let wait = FIRST_DELAY; ; wait = Math.min(wait * 2, LONGEST_DELAY)) {
+  for (let wait = FIRST_DELAY; ; wait = Math.min(wait * GROWTH, LONGEST_DELAY)) {
     signal.throwIfAborted()
     try {
       await withTimeout(probe, patience, signal)

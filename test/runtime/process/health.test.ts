@@ -32,9 +32,15 @@ function failingTimes(times: number) {
 }
 
 describe('polling', () => {
-  test('is frequent at first and doubles its pauses up to 250 ms', async () => {
-    await pollUntilHealthy(failingTimes(10), { timeout: 100, signal: never })
-    expect(delays).toEqual([2, 4, 8, 16, 32, 64, 128, 250, 250, 250])
+  test('is frequent at first, and keeps a worker waiting for no more than a tenth of what its start took', async () => {
+    await pollUntilHealthy(failingTimes(80), { timeout: 100, signal: never })
+    expect(delays.slice(0, 3)).toEqual([2, 2 * 1.1, 2 * 1.1 * 1.1])
+    let elapsed = 0
+    for (const pause of delays) {
+      expect(pause).toBeLessThanOrEqual(2 + elapsed * 0.1 + 1e-9)
+      elapsed += pause
+    }
+    expect(delays.at(-1)).toBe(250)
   })
 
   test('does not pause before the first probe', async () => {
