@@ -69,11 +69,14 @@ export class Forward {
       // Of other refusals, such as 405, the session has to survive.
       this.#endsSession = status < 400 || status === 404 || status === 410
     } else if (adoption?.step === 'adopt') {
-      const at = headers.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === adoption.header)
+      const chosen = valuesOf(adoption.header, headers)
+      const [id] = chosen
       // Without an id of the worker's the session was for this one request.
-      if (at === -1) return
-      if (!adoption.take(headers[at + 1] as string, session)) {
-        throw new Refusal('UPSTREAM_FAILED', { cause: new Error('The worker chose a malformed or taken session id') })
+      if (id === undefined) return
+      // Of two ids the client would take the other one, or both.
+      if (chosen.size > 1 || !adoption.take(id, session)) {
+        const cause = new Error('The worker chose several session ids, a malformed or a taken one')
+        throw new Refusal('UPSTREAM_FAILED', { cause })
       }
       this.#endsSession = false
     }
@@ -84,4 +87,9 @@ export class Forward {
     lease.release()
     if (this.#endsSession) void pool.end(this.sessionId)
   }
+}
+
+/** What a field, in lower case, says in a list of names and values in turn; each value once. */
+function valuesOf(field: string, headers: readonly string[]): Set<string> {
+  return new Set(headers.filter((_value, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === field))
 }

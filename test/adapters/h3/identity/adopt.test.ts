@@ -9,7 +9,7 @@ const options = { sessionId: fromHeader('Mcp-Session-Id'), adopt: true } as cons
 /** Names every session that it is asked to, as `x-name` says; answers with what it heard. */
 function mcpWorker(req: IncomingMessage, res: ServerResponse): void {
   const { 'x-name': name, 'x-status': status = '200', 'mcp-session-id': id = 'none' } = req.headers
-  if (typeof name === 'string') res.setHeader('Mcp-Session-Id', name)
+  if (typeof name === 'string') res.setHeader('Mcp-Session-Id', name.split(', '))
   res.writeHead(Number(status))
   res.end(`${req.method} ${id as string}`)
 }
@@ -116,6 +116,7 @@ describe('with adopt, a session', () => {
     ['taken by a live session', 'chosen'],
     ['malformed', 'not an id'],
     ['endless', 'x'.repeat(2000)],
+    ['one of two', 'one, another'],
   ])('whose worker chose an id that is %s is not opened', async (_what, name) => {
     const { ask, pool, failures } = await openMcp()
     await ask({ 'x-name': 'chosen' })
@@ -128,6 +129,12 @@ describe('with adopt, a session', () => {
     // The first one still has it.
     expect((await ask({ 'mcp-session-id': 'chosen' })).status).toBe(200)
     expect(pool.acquired.at(-1)).toBe(pool.acquired[0])
+  })
+
+  test('may be named twice, if the name is the same', async () => {
+    const { ask } = await openMcp()
+    expect((await ask({ 'x-name': 'chosen, chosen' })).status).toBe(200)
+    expect((await ask({ 'mcp-session-id': 'chosen' })).status).toBe(200)
   })
 
   test('belongs to its principal', async () => {
