@@ -6,7 +6,7 @@ import type { Probe } from '../../../src/runtime/process/health.ts'
 import { connectProbe, pollUntilHealthy } from '../../../src/runtime/process/health.ts'
 
 const never = new AbortController().signal
-const delays = vi.hoisted((): unknown[] => [])
+const delays = vi.hoisted((): number[] => [])
 
 vi.mock('node:timers/promises', async (importOriginal) => ({
   ...(await importOriginal<object>()),
