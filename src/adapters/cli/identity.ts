@@ -25,13 +25,26 @@ interface UserHeader {
 }
 
 export function identity(given: Given, env: NodeJS.ProcessEnv): IdentityOptions {
-  return {
-    sessions: given.all('session').map(sessionSource),
-    issue: given.has('issue'),
-    sign: sign(given, env),
-    adopt: given.has('adopt'),
-    authorize: authorize(given),
+  const sessions = given.all('session').map(sessionSource)
+  const [issue, adopt] = [given.has('issue'), given.has('adopt')]
+  const signed = sign(given, env)
+  if (issue && !sessions.some(({ from }) => from === 'header' || from === 'cookie')) {
+    throw new UsageError('--issue needs a --session that can carry an id: header:NAME or cookie:NAME')
   }
+  if (adopt) {
+    if (issue) throw new UsageError('--adopt and --issue: give one of them')
+    if (signed !== undefined) {
+      const keys = given.has('keys-file') ? '--keys-file' : 'CORRAL_KEYS'
+      throw new UsageError(`--adopt and ${keys}: workers that choose the ids cannot sign them`)
+    }
+    if (headersOf(sessions).size !== 1)
+      throw new UsageError('--adopt needs one --session header:NAME, and no second one')
+  }
+  return { sessions, issue, sign: signed, adopt, authorize: authorize(given) }
+}
+
+function headersOf(sessions: readonly SessionSource[]): Set<string> {
+  return new Set(sessions.flatMap((source) => (source.from === 'header' ? [source.name.toLowerCase()] : [])))
 }
 
 /** @throws {UsageError} An option has a value that the library refuses. */

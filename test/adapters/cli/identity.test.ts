@@ -79,10 +79,26 @@ describe('corral run', () => {
   })
 
   test.each([
+    [['--issue', '--session', 'path', '--session', 'query:a'], '--issue needs a --session that can carry an id'],
+    [['--adopt', '--issue'], '--adopt and --issue'],
+    [['--adopt', '--session', 'cookie:a'], '--adopt needs one --session header:NAME'],
+    [['--adopt', '--session', 'header:a', '--session', 'header:b'], '--adopt needs one --session header:NAME'],
+  ])('refuses %j, which contradict each other', (args, message) => {
+    expect(() => parse(args)).toThrow(message)
+  })
+
+  test('takes no keys beside the ids of workers, and tells where they came from', () => {
+    const key = 'a secret of enough bytes'
+    expect(() => parse(['--adopt'], { CORRAL_KEYS: key })).toThrow('--adopt and CORRAL_KEYS')
+    expect(() => parse(['--adopt', '--keys-file', file('key', key)])).toThrow('--adopt and --keys-file')
+    expect(parse(['--adopt', '--session', 'path', '--session', 'header:A', '--session', 'header:a'])).toMatchObject({
+      adopt: true,
+    })
+  })
+
+  test.each([
     [['--user-header', 'x', '--user-proxy', 'proxy.test'], '--user-proxy: expected addresses'],
-    [['--issue', '--session', 'path'], '--issue: expected fromCookie or fromHeader'],
     [['--session', 'header:Content-Length'], '--session: expected a header that HTTP itself has no use for'],
-    [['--adopt', '--session', 'header:a', '--session', 'header:b'], '--adopt: expected one fromHeader among --session'],
     [['--tls-cert', '/no/such', '--tls-key', '/no/such'], '--tls-cert: expected a certificate'],
     [['--host', 'a_b'], '--host: expected an IP address or a host name, got "a_b"'],
   ])('starts nothing and ends with status 2 when the library refuses %j', async (args, message) => {

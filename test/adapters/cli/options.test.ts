@@ -63,9 +63,9 @@ describe('corral run', () => {
     })
   })
 
-  test('takes every option', () => {
+  test('takes every option but those that contradict others', () => {
     const line =
-      '--issue --adopt --user-header x-user --user-proxy 10.0.0.0/8 --user-proxy ::1 --proxies 2 --tls-cert c.pem --tls-key k.pem ' +
+      '--issue --user-header x-user --user-proxy 10.0.0.0/8 --user-proxy ::1 --proxies 2 --tls-cert c.pem --tls-key k.pem ' +
       '--idle bytes --max-lifetime 2h --tenant-sessions none --tenant-waiting 7 --memory-mark 90% --cpu-mark 95 --pressure refuse ' +
       '--headers-timeout 5s --ping-interval 30s --requests-per-session 9 ' +
       '--host 0.0.0.0 --port 0 --session cookie:sid --session query:s --session path --session path:/t --min 2 --max 4 --warm 1 ' +
@@ -84,7 +84,7 @@ describe('corral run', () => {
         ],
         issue: true,
         sign: undefined,
-        adopt: true,
+        adopt: false,
         authorize: { header: 'x-user', proxies: ['10.0.0.0/8', '::1'] },
       },
       tls: { cert: 'c.pem', key: 'k.pem' },
