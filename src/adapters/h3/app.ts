@@ -5,7 +5,7 @@ import type { H3Event } from 'h3'
 import { H3, HTTPError, defineWebSocketHandler } from 'h3'
 import type { Core } from './core.ts'
 import { handle, handleUpgrade } from './entry.ts'
-import { parseTarget } from './target.ts'
+import { parseTarget, pathEnd } from './target.ts'
 import { clientOf } from './upgrade-client.ts'
 
 /** Made of the same core as the raw handlers: h3 and crossws decide, the core moves the bytes. */
@@ -19,7 +19,7 @@ export function createApp(core: Core): H3 {
     return fromNodeUpgradeHandler(() => handleUpgrade(core, client, base))
   })
   // Whether a target is well formed is for the worker to say.
-  return new H3({ allowMalformedURL: true }).all('/**', (event) =>
+  return new H3({ allowMalformedURL: true }).all(everything, (event) =>
     nodeOf(event).upgrade === undefined ? takeOver(core, event) : onUpgrade(event),
   )
 }
@@ -40,11 +40,24 @@ async function takeOver(core: Core, event: H3Event): Promise<symbol> {
   // The client may have left while middleware was asked.
   if (res.destroyed) return handled
   const closed = new Promise<void>((resolve) => {
-    res.once('close', resolve)
+    res.once('close', () => {
+      res.end = endAgain
+      resolve()
+    })
   })
   handle(core, req, res, baseOf(core, event, req), false)
   await closed
   return handled
+}
+
+/**
+ * In place of `res.end` once the response is over. h3's Node handler ends every response, to be told when, and Node would make
+ * an error of that, with its stack: a tenth of a request.
+ */
+function endAgain(this: ServerResponse, ...args: unknown[]): ServerResponse {
+  const told = args.at(-1)
+  if (typeof told === 'function') told()
+  return this
 }
 
 function nodeOf(event: H3Event): NodeRuntime {
@@ -61,18 +74,31 @@ function baseOf(core: Core, event: H3Event, req: IncomingMessage): string | unde
   if (core.settings.base !== '') return core.settings.base
   const target = parseTarget(req.url ?? '')
   if (target === undefined) return undefined
-  const routed = segmentsOf((event.context.matchedRoute?.route ?? '/**').replace(/\/\*\*$/, ''))
-  const raw = new URL(`http://h${target.path}`).pathname
+  const routed = depthOf(event.context.matchedRoute?.route ?? everything) - depthOf(everything)
   const seen = event.url.pathname
-  const all = segmentsOf(raw)
+  const path = target.path.slice(0, pathEnd(target.path))
+  // Mostly h3 reads a path as it stands.
+  const raw = path === seen ? path : new URL(`http://h${path}`).pathname
   // Of `/base` all is taken off, and `/` is left.
-  const taken = seen === '/' && !raw.endsWith('/') ? all.length : all.length - segmentsOf(seen).length
-  return all
-    .slice(0, taken + routed.length)
-    .map((segment) => `/${segment}`)
-    .join('')
+  const taken = seen === '/' && !raw.endsWith('/') ? depthOf(raw) : depthOf(raw) - depthOf(seen)
+  return firstSegments(raw, taken + routed)
 }
 
-function segmentsOf(path: string): string[] {
-  return path.split('/').slice(1)
+/** What the gateway's own route adds to that of the app it is mounted in. */
+const everything = '/**'
+
+/** Of how many segments a path is. */
+function depthOf(path: string): number {
+  let depth = 0
+  for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1)) depth++
+  return depth
+}
+
+function firstSegments(path: string, count: number): string {
+  let end = 0
+  for (let segments = 0; segments < count && end < path.length; segments++) {
+    const next = path.indexOf('/', end + 1)
+    end = next === -1 ? path.length : next
+  }
+  return path.slice(0, end)
 }

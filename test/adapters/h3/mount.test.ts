@@ -104,6 +104,20 @@ describe('the app', () => {
     expect(await pool.idle()).toBe(0)
   })
 
+  test('tells h3’s Node handler when the response is over, sent or not', async () => {
+    const { gateway, pool } = await openMountable()
+    const serveOne = toNodeHandler(gateway.app)
+    const over: unknown[] = []
+    const port = await serveNode((req, res) => void over.push(serveOne(req, res)))
+    expect((await get(port, '/')).status).toBe(200)
+    await over[0]
+    const client = await dial(port)
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nContent-Length: 9\r\n\r\n')
+    await pool.until(() => pool.granted === 2)
+    client.socket.destroy()
+    await over[1]
+  })
+
   test('needs a Node server', async () => {
     const { gateway } = await openMountable()
     expect((await gateway.app.request('/')).status).toBe(501)
