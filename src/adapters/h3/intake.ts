@@ -1,5 +1,5 @@
-import type { IpcNetConnectOpts, Socket, TcpNetConnectOpts } from 'node:net'
-import { connect } from 'node:net'
+import type { IpcNetConnectOpts, TcpNetConnectOpts } from 'node:net'
+import { Socket, connect } from 'node:net'
 
 const kIntake = Symbol('corral.intake')
 
@@ -25,7 +25,8 @@ export function connectReused(target: TcpNetConnectOpts | IpcNetConnectOpts): So
 export function divert(from: IntakeSocket, to: Socket, pass: (chunk: Buffer) => void): void {
   const intake = from[kIntake]
   if (intake === undefined) from.on('data', pass)
-  else intake.divert(to, pass)
+  // The kernel takes a copy. Another stream, which a server may have for a connection, may hand on what it gets, to be kept.
+  else intake.divert(to, to instanceof Socket ? pass : (chunk) => pass(Buffer.from(chunk)))
 }
 
 /** What one connection is read into. */

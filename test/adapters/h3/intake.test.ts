@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { connect } from 'node:net'
+import { Duplex } from 'node:stream'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { connectReused, divert } from '../../../src/adapters/h3/intake.ts'
 
@@ -56,6 +57,24 @@ describe('a connection that is read into one buffer', () => {
     const chunks: Buffer[] = []
     for await (const chunk of far) chunks.push(chunk as Buffer)
     expect(Buffer.concat(chunks).equals(content)).toBe(true)
+  })
+
+  test('nor over what another kind of stream was given, which may keep it', async () => {
+    const { reader, source } = await connection()
+    const kept: Buffer[] = []
+    const keeper = new Duplex({
+      read: () => {},
+      write: (chunk: Buffer, _encoding, done) => {
+        kept.push(chunk)
+        done()
+      },
+    })
+    divert(reader, keeper as Socket, (chunk) => void keeper.write(chunk))
+    reader.resume()
+    const content = numbers(8_000_000)
+    sendInPieces(source, content)
+    await once(reader, 'end')
+    expect(Buffer.concat(kept).equals(content)).toBe(true)
   })
 })
 
