@@ -37,6 +37,12 @@ import {
   type WorkerInput,
 } from './worker-context.ts'
 
+/** What follows when an actor that watches the process fails. */
+const onUnhealthy = {
+  target: 'killing',
+  actions: [{ type: 'recordError', params: { code: 'WORKER_UNHEALTHY' } }, { type: 'loseSession' }],
+} as const
+
 export type WorkerEvent = WorkerCommand | ProcessFact | SessionFact | WearFact
 
 /**
@@ -249,19 +255,13 @@ export const workerMachine = setup({
               id: 'liveness',
               src: 'liveness',
               input: processInput,
-              onError: {
-                target: 'killing',
-                actions: [{ type: 'recordError', params: { code: 'WORKER_UNHEALTHY' } }, 'loseSession'],
-              },
+              onError: onUnhealthy,
             },
             {
               id: 'wear',
               src: 'wear',
               input: processInput,
-              onError: {
-                target: 'killing',
-                actions: [{ type: 'recordError', params: { code: 'WORKER_UNHEALTHY' } }, 'loseSession'],
-              },
+              onError: onUnhealthy,
             },
           ],
           on: {
