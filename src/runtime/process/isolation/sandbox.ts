@@ -103,15 +103,15 @@ async function findCgroups(wanted: Limits, level: IsolationLevel, grounds: Groun
   // Without a limit it is a help and no promise: to kill what has left the process group.
   if (level === 'none' && !isLimited()) return { limits, cgroups: undefined }
   const hierarchies = await ownHierarchies()
-  const all = await probeCgroup(grounds, hierarchies, limits)
-  if (all.status === 'available') return { limits, cgroups: hierarchies }
+  const hasAll = async () => (await probeCgroup(grounds, hierarchies, limits)).status === 'available'
+  if (await hasAll()) return { limits, cgroups: hierarchies }
+  if (!isLimited()) return { limits, cgroups: undefined }
   // Which of them is it?
   for (const name of cgroupLimits) {
     const limit = limits[name]
     if (limit === undefined) continue
     if (isMissing(await probeCgroup(grounds, hierarchies, { [name]: limit }), `limits.${name}`)) delete limits[name]
   }
-  const isUseful =
-    isLimited() || (level !== 'none' && (await probeCgroup(grounds, hierarchies, {})).status === 'available')
+  const isUseful = isLimited() || (level !== 'none' && (await hasAll()))
   return { limits, cgroups: isUseful ? hierarchies : undefined }
 }
