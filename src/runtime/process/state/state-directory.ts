@@ -162,7 +162,7 @@ async function ensureDirectory(path: string, mode: number): Promise<void> {
     if (code === 'EEXIST' && (await stat(path)).isDirectory()) return
     if (code !== 'ENOENT' || existsSync(dirname(path))) throw error
     await ensureDirectory(dirname(path), mode)
-    await mkdir(path, mode)
+    await ensureDirectory(path, mode)
   }
 }
 
