@@ -7,7 +7,7 @@ import { requestStatus } from '../http-client.ts'
 export type Probe = (signal: AbortSignal) => Promise<void>
 
 const FIRST_DELAY = 2
-/** What is waited in vain for a worker that is ready is a part of this of what its start took. */
+/** Of the pauses: a worker that is ready waits for its next probe a tenth of what its start took, at the most. */
 const GROWTH = 1.1
 const LONGEST_DELAY = 250
 const FIRST_TIMEOUT = 250
@@ -52,7 +52,7 @@ export interface PollOptions {
 }
 
 /**
- * Probes until it succeeds: at first every 2 ms, then ever more rarely, a tenth each time, down to every 250 ms. A probe is given 250 ms, and
+ * Probes until it succeeds: at first every 2 ms, then ever more rarely, down to every 250 ms. A probe is given 250 ms, and
  * twice as long after each that ran out of time, up to `timeout`: a worker that accepts before it can answer must not
  * hold up the probe that would succeed. Rejects with the signal's reason when that aborts.
  */
