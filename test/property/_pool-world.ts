@@ -406,7 +406,7 @@ export class PoolWorld {
   #onStarted({ sessionId, token, workerId }: PoolEvents['session.started']): void {
     if (this.#live.has(sessionId)) this.#fail(`1: ${sessionId} started twice`)
     if ([...this.#live.values()].some((bound) => bound.workerId === workerId)) this.#fail(`2: ${workerId} serves two`)
-    if (!this.#late.delete(sessionId)) this.#noteOrder(token)
+    if (!this.#late.delete(sessionId)) this.#noteOrder(token, tenantOf(sessionId))
     if (this.pool.stats().pressure === 'pressed') this.#fail(`${sessionId} starts under pressure`)
     const { pid } = this.backend.worker(workerId)
     if (this.#used.has(pid)) this.#fail(`2: ${workerId} serves again, unreset or worn`)
@@ -418,9 +418,9 @@ export class PoolWorld {
   /**
    * 6: tokens are given in order of arrival, and those of one tenant are served in it. What is told within one turn was
    * decided in order, but a worker that is in the middle of something takes its lease a little later than others.
+   * The pool is not asked for the tenant: a session whose last waiter left while its grant was on its way has none.
    */
-  #noteOrder(token: number): void {
-    const tenant = this.pool.sessions().find((session) => session.token === token)?.tenant
+  #noteOrder(token: number, tenant: string | undefined): void {
     if (this.#turn.push({ token, tenant }) > 1) return
     queueMicrotask(() => {
       const turn = this.#turn.splice(0)

@@ -39,6 +39,11 @@ export class Tally {
     }
   }
 
+  /** The least that a whole run must have tried; a replay tries one sequence. */
+  atLeast(commands: number): number {
+    return path === undefined ? commands : 1
+  }
+
   step(pool: Pool): void {
     this.commands++
     const { value, children } = pool.actor.getSnapshot()
