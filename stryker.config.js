@@ -11,7 +11,7 @@ export default {
   coverageAnalysis: 'perTest',
   mutate: [
     'src/machines/**/*.ts',
-    'src/runtime/{session-record,sweeper,wait-list,tenant-ledger,pressure,slot,listing,actor-pool,worker-drains,worker-actors,wear}.ts',
+    'src/runtime/{session-record,sweeper,wait-list,tenant-ledger,pressure,slot,listing,live-sessions,actor-pool,worker-drains,worker-actors,wear}.ts',
   ],
   mutator: { excludedMutations: ['StringLiteral'] },
   concurrency: 2,

@@ -24,6 +24,7 @@ const testsOf: Readonly<Record<string, string>> = {
   'worker-context': workerTests,
   'actor-pool': 'runtime/*',
   listing: 'runtime/listing',
+  'live-sessions': 'runtime/{acquire,age,broken,crash,drain,end,idle,lease,listing,tenants}',
   pressure: 'runtime/pressure',
   'session-record': 'runtime/{acquire,age,crash,end,idle,idle-list,lease,listing}',
   slot: slotTests,

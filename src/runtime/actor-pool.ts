@@ -1,6 +1,6 @@
 import { createActor, type ActorRefFrom } from 'xstate'
 import { poolMachine } from '../machines/pool.ts'
-import type { PoolFact, Refusal, SessionKey } from '../machines/events.ts'
+import type { PoolFact, Refusal } from '../machines/events.ts'
 import { validateAcquire, validateClose, validateDrain } from './call-options.ts'
 import { childOf, childrenOf } from '../machines/slots.ts'
 import type { Clock } from './clock.ts'
@@ -10,12 +10,11 @@ import { HostPressureError, PoolClosedError, QueueFullError, WorkerStartError } 
 import { toLostEvent, toPoolEvent, type PoolEvent, type PoolEventType } from './events.ts'
 import type { HostUsage } from './host/observer.ts'
 import type { Lease } from './lease.ts'
-import { toSessionInfo, toWorkerDetails, type SessionInfo, type WorkerDetails } from './listing.ts'
+import { toWorkerDetails, type SessionInfo, type WorkerDetails } from './listing.ts'
+import { LiveSessions } from './live-sessions.ts'
 import type { PoolSettings } from './options.ts'
 import type { AcquireOptions, CloseOptions, DrainOptions, Pool, PoolStats } from './pool.ts'
 import { toPressure, weigh } from './pressure.ts'
-import { SessionRecord } from './session-record.ts'
-import { Sweeper } from './sweeper.ts'
 import { TenantLedger } from './tenant-ledger.ts'
 import type { WaitList } from './wait-list.ts'
 import { WaitingSessions } from './waiting-sessions.ts'
@@ -30,16 +29,11 @@ export class ActorPool implements Pool {
   readonly #clock: Clock
   readonly #emitter = new PoolEmitter()
   readonly #slots: Slots = new Map()
-  readonly #sweeper: Sweeper
-  /** Sessions that are bound to a worker, closing ones included. */
-  readonly #live = new Map<string, SessionRecord>()
+  readonly #live: LiveSessions
   readonly #waiting: WaitingSessions
   readonly #running = deferred()
   readonly #stopped = deferred()
   readonly #totals = {
-    sessionsStarted: 0,
-    sessionsEnded: 0,
-    sessionsLost: 0,
     workersStarted: 0,
     workersCrashed: 0,
     workersOutOfMemory: 0,
@@ -48,7 +42,6 @@ export class ActorPool implements Pool {
   readonly #tenants: TenantLedger
   readonly #workerDrains = new WorkerDrains()
   #lastToken = 0
-  #closing = 0
   #host: HostUsage | null = null
   #stopObserving: (() => void) | undefined
   /** When open connections are cut: the nearest deadline that a drain was given. */
@@ -59,7 +52,7 @@ export class ActorPool implements Pool {
     this.#clock = settings.clock
     this.#tenants = new TenantLedger(settings.tenantLimits)
     this.#waiting = new WaitingSessions(this.#tenants, settings.clock, (list) => this.#cancel(list))
-    this.#sweeper = new Sweeper(settings, settings.clock)
+    this.#live = new LiveSessions(settings, this.#tenants, settings.clock)
     const worker = provideWorker(settings, this.#slots, settings.clock)
     const { inspect } = settings
     this.actor = createActor(poolMachine.provide({ actors: { worker } }), {
@@ -116,9 +109,6 @@ export class ActorPool implements Pool {
     const { workers, counts, pendingAdds, policy } = context
     const { min, max, warm } = policy.size
     const isolation = this.#settings.backend.status?.()
-    let leases = 0
-    for (const record of this.#live.values()) leases += record.leases
-    const idle = this.#sweeper.size
     return {
       state: this.#state(),
       breaker: this.#regions()?.breaker ?? 'closed',
@@ -127,17 +117,17 @@ export class ActorPool implements Pool {
       workers: { total: workers.length, spawning: pendingAdds, ...counts },
       pendingAdds,
       size: { min, max, warm },
-      sessions: { active: this.#live.size - idle - this.#closing, idle, closing: this.#closing },
-      leases,
+      sessions: this.#live.counts(),
+      leases: this.#live.leases,
       queue: { sessions: this.#waiting.size, waiters: this.#waiting.waiters },
       tenants: this.#tenants.size,
-      totals: { ...this.#totals },
+      totals: { ...this.#live.totals, ...this.#totals },
       ...(isolation && { isolation }),
     }
   }
 
   sessions(): SessionInfo[] {
-    return Array.from(this.#live.values(), (record) => toSessionInfo(record, this.#clock))
+    return this.#live.list()
   }
 
   workers(): WorkerDetails[] {
@@ -244,7 +234,8 @@ export class ActorPool implements Pool {
       case 'session.refused':
         return this.#onRefused(fact)
       case 'session.closing':
-        return this.#onClosing(fact)
+        this.#live.close(fact)
+        return
       case 'session.lost':
         return this.#onLost(fact)
       case 'session.ended':
@@ -292,21 +283,8 @@ export class ActorPool implements Pool {
     const session = children[childOf(context.slots, workerId) ?? '']?.getSnapshot().children.session
     const slot = this.#slots.get(workerId)
     if (session?.getSnapshot().status !== 'active' || !slot) return this.#onStillborn(list)
-    const tenant = list?.tenant
-    const record = new SessionRecord({ sessionId, token, tenant }, slot, session, this.#sweeper, this.#clock.now())
-    this.#live.set(sessionId, record)
-    this.#tenants.start(tenant)
-    this.#totals.sessionsStarted++
-    if (list) {
-      this.#waiting.remove(list)
-      list.grant(() => record.adopt())
-    }
-    this.#sweeper.add(record)
-    // The last waiter left while the grant was on its way.
-    if (record.leases === 0) {
-      session.send({ type: 'session.disconnected' })
-      record.end('released')
-    }
+    if (list) this.#waiting.remove(list)
+    this.#live.start({ sessionId, token, tenant: list?.tenant }, slot, session, list)
     this.#emit(fact)
   }
 
@@ -328,40 +306,16 @@ export class ActorPool implements Pool {
     list.refuse(() => this.#refusalError(refusal))
   }
 
-  #onClosing(key: SessionKey): void {
-    const record = this.#record(key)
-    if (!record) return
-    record.phase = 'closing'
-    this.#sweeper.remove(record)
-    this.#closing++
-  }
-
   #onLost(fact: PoolFact & { type: 'session.lost' }): void {
-    const record = this.#record(fact)
-    if (!record) return
     const event = toLostEvent(fact)
-    this.#totals.sessionsLost++
-    record.lose(event.error)
-    this.#emitter.emit(event)
+    if (this.#live.lose(fact, event.error)) this.#emitter.emit(event)
   }
 
   #onEnded(fact: PoolFact & { type: 'session.ended' }): void {
-    const record = this.#record(fact)
-    if (!record) return
-    if (record.phase === 'closing') this.#closing--
-    this.#live.delete(record.id)
-    this.#tenants.end(record.tenant)
-    this.#sweeper.remove(record)
-    this.#totals.sessionsEnded++
-    record.settle(fact.reason)
+    if (!this.#live.end(fact, fact.reason)) return
     this.#emit(fact)
-    const next = this.#waiting.get(record.id)
+    const next = this.#waiting.get(fact.sessionId)
     if (next && !next.requested) this.#request(next)
-  }
-
-  #record({ sessionId, token }: SessionKey): SessionRecord | undefined {
-    const record = this.#live.get(sessionId)
-    return record?.token === token ? record : undefined
   }
 
   #refusalError({ code, sessionId, failure }: Refusal): Error {
@@ -374,7 +328,7 @@ export class ActorPool implements Pool {
   async #finish(fact: PoolFact): Promise<void> {
     await Promise.all([...this.#slots.values()].map((slot) => slot.exit))
     await this.#settings.backend.close?.()
-    this.#sweeper.stop()
+    this.#live.stop()
     this.#stopObserving?.()
     this.#host = null
     this.#workerDrains.finishAll()
@@ -395,11 +349,7 @@ export class ActorPool implements Pool {
       () => true,
       () => new PoolClosedError('POOL_CLOSED', { cause: error }),
     )
-    for (const record of this.#live.values()) {
-      this.#tenants.end(record.tenant)
-      record.settle('lost')
-    }
-    this.#live.clear()
+    this.#live.abandon()
     void this.#finish({ type: 'pool.stopped' })
     callSafely(rethrow, error)
   }

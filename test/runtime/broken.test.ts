@@ -10,7 +10,8 @@ test('a pool whose actors broke kills its processes, lets go of everybody, and s
   const pool = await createPool({ worker: backend, clock, size: { min: 1, max: 2 } })
   const lease = await pool.acquire('a')
   const { signal } = lease
-  const drained = pool.drainWorker(lease.worker.id)
+  const drained = pool.drainWorker(lease.worker.id, { deadline: 5_000 })
+  expect(pool.stats().sessions.closing).toBe(1)
   let waiting: Promise<unknown> | undefined
   const errors = await uncaught(() => {
     // A report of a worker that does not exist, which the pool leases next.
@@ -22,7 +23,8 @@ test('a pool whose actors broke kills its processes, lets go of everybody, and s
   expect(errors).toHaveLength(1)
   expect(String(errors[0])).toContain('ghost')
   expect(signal.aborted).toBe(true)
-  expect(pool.stats()).toMatchObject({ state: 'stopped', leases: 0, queue: { waiters: 0 } })
+  const sessions = { active: 0, idle: 0, closing: 0 }
+  expect(pool.stats()).toMatchObject({ state: 'stopped', sessions, leases: 0, queue: { waiters: 0 } })
   expect(await rejection(waiting!)).toMatchObject({ code: 'POOL_CLOSED' })
   expect(await rejection(pool.acquire('c'))).toMatchObject({ code: 'POOL_CLOSED' })
   const closed = pool.close()
