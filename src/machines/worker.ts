@@ -8,7 +8,6 @@ import {
   sendTo,
   setup,
   stateIn,
-  type AnyActorRef,
   type EventObject,
 } from 'xstate'
 import type {
@@ -24,6 +23,7 @@ import type {
 } from './events.ts'
 import { exitFailure, toFailure, withExit, type FailureCode } from './failure.ts'
 import { sessionMachine } from './session.ts'
+import { tell } from './tell.ts'
 import {
   backoff,
   hasServedAll,
@@ -390,17 +390,6 @@ export const workerMachine = setup({
     },
   },
 })
-
-interface Teller {
-  emit(fact: WorkerFact): void
-  sendTo(target: AnyActorRef, fact: WorkerFact): void
-}
-
-/** Emits a fact, and sends it to the pool when a pool spawned this worker. */
-function tell(enqueue: Teller, self: AnyActorRef, fact: WorkerFact): void {
-  enqueue.emit(fact)
-  if (self._parent) enqueue.sendTo(self._parent, fact)
-}
 
 function unprovided(actor: string): never {
   throw new Error(`workerMachine: the actor "${actor}" is not provided; see workerMachine.provide({ actors })`)
