@@ -97,7 +97,7 @@ export interface SessionOptions {
   readonly reuse?: false | 'dirty' | ResetHook | undefined
   /**
    * Sessions that one process may serve, with `reuse`, before it is replaced by a fresh one: what leaks with each of them
-   * goes with it. `false`: however many.
+   * goes with it. `false`: however many, and nothing else without `reuse`.
    *
    * @default false
    */
@@ -295,6 +295,10 @@ const fields = z.strictObject({
     .refine(({ idle, idleTtl }) => idle !== 'bytes' || idleTtl !== 0, {
       path: ['idleTtl'],
       error: "a duration above 0, or false, with session.idle 'bytes'",
+    })
+    .refine(({ reuse, reuseLimit }) => reuse !== false || reuseLimit === false, {
+      path: ['reuseLimit'],
+      error: 'false without session.reuse: a process that is not reused serves one session',
     })
     .prefault({}),
   recycle: z

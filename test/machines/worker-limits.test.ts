@@ -117,3 +117,17 @@ test('a crash says whether its process had served a session', () => {
   expect(served(ready, lease, sessionEnds, exit)).toEqual([true])
   expect(served(ready, lease, exit, backoffEnds, ready, exit)).toEqual([true, false])
 })
+
+describe('recycleSessions', () => {
+  test('is how many sessions wear a process that is reused', () => {
+    const last = after({ reuse: 'dirty', recycleSessions: 1 }, ready, lease, sessionEnds)
+    expect(last.value).toEqual({ alive: 'draining' })
+    expect(last.told('worker.worn')).toMatchObject([{ cause: 'sessions' }])
+  })
+
+  test('wears none that serves no second session anyway', () => {
+    const last = after({ reuse: 'never', recycleSessions: 1 }, ready, lease, sessionEnds)
+    expect(last.value).toEqual({ alive: 'draining' })
+    expect(last.told('worker.worn')).toEqual([])
+  })
+})

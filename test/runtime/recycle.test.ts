@@ -218,15 +218,6 @@ test('a process that has served all of its sessions is told to be worn for them'
   expect(scene.pool.stats().totals.workersWorn).toBe(1)
 })
 
-test('a process that serves no second session anyway is not worn by its first', async () => {
-  const scene = await open({ ...one, session: { reuse: false, reuseLimit: 1 } })
-  const lease = await scene.acquire('a')
-  lease.release()
-  await endSession(scene, 'a')
-  expect(scene.told('worker.dead')).toHaveLength(1)
-  expect(scene.told('worker.worn')).toEqual([])
-})
-
 test('workers that were started together are not replaced together', async () => {
   const scene = await open({ size: { min: 8, max: 16 }, recycle: { age: HOUR } })
   const moments: number[] = []

@@ -55,6 +55,12 @@ describe('with a reuseLimit', () => {
     const session = { reuse: 'dirty', reuseLimit } as object
     await expect(openPool({ ...one, session })).rejects.toMatchObject({ option: 'session.reuseLimit' })
   })
+
+  test('one that would limit nothing is refused', async () => {
+    const opened = openPool({ ...one, session: { reuseLimit: 2 } })
+    await expect(opened).rejects.toMatchObject({ option: 'session.reuseLimit' })
+    await expect(opened).rejects.toThrow('without session.reuse')
+  })
 })
 
 describe("with reuse 'dirty'", () => {
