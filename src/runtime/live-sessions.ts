@@ -71,16 +71,19 @@ export class LiveSessions {
   }
 
   /** Its connections get their grace. */
-  close(key: SessionKey): boolean {
+  close(key: SessionKey): void {
     const record = this.#find(key)
-    if (!record) return false
+    if (!record) return
     record.phase = 'closing'
     this.#sweeper.remove(record)
     this.#closing++
-    return true
   }
 
-  /** Its worker died under it: its end, which follows, has this reason. */
+  /**
+   * Its worker died under it: its end, which follows, has this reason.
+   *
+   * @returns `false` when nobody has seen that session: it was over before the news of its start came
+   */
   lose(key: SessionKey, error: SessionLostError): boolean {
     const record = this.#find(key)
     if (!record) return false
@@ -89,7 +92,7 @@ export class LiveSessions {
     return true
   }
 
-  /** It is over. */
+  /** It is over. @returns as {@link lose} does */
   end(key: SessionKey, reason: SessionEndReason): boolean {
     const record = this.#find(key)
     if (!record) return false
