@@ -25,7 +25,7 @@ test('a pool whose actors broke kills its processes, lets go of everybody, and s
   expect(signal.aborted).toBe(true)
   const sessions = { active: 0, idle: 0, closing: 0 }
   expect(pool.stats()).toMatchObject({ state: 'stopped', sessions, leases: 0, queue: { waiters: 0 } })
-  expect(await rejection(waiting!)).toMatchObject({ code: 'POOL_CLOSED' })
+  expect(await rejection(waiting!)).toMatchObject({ code: 'POOL_CLOSED', cause: errors[0] })
   expect(await rejection(pool.acquire('c'))).toMatchObject({ code: 'POOL_CLOSED' })
   const closed = pool.close()
   expect(await isSettled(closed), 'closed before the processes are gone').toBe(false)

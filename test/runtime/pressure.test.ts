@@ -132,6 +132,20 @@ describe('the host', () => {
     expect(events).toEqual([])
   })
 
+  test('is news to the charts only when it becomes pressed or relieved', async () => {
+    const host = new FakeHost()
+    const heard: string[] = []
+    await openPool({
+      host,
+      pressure: { memory: 0.8 },
+      inspect: (event) => {
+        if (event.type === '@xstate.event' && event.event.type.startsWith('host.')) heard.push(event.event.type)
+      },
+    })
+    for (const memory of [0.1, 0.7, 0.8, 0.9, 0.75, 0.1, 0.2]) host.sample({ memory })
+    expect(heard).toEqual(['host.pressed', 'host.relieved'])
+  })
+
   test('is looked at from the start of a pool to its end', async () => {
     const host = new FakeHost()
     const { pool } = await openPool({ host })

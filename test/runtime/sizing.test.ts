@@ -6,6 +6,7 @@ import { settled } from '../support/virtual-clock.ts'
 describe('the pool grows', () => {
   test('to keep warm spares beyond the workers in use', async () => {
     const { acquire, pool } = await openPool({ size: { min: 1, max: 5, warm: 1 } })
+    expect(pool.stats().size).toEqual({ min: 1, max: 5, warm: 1 })
     await settled()
     expect(pool.stats().workers).toMatchObject({ healthy: 2, total: 2 })
     await acquire('a')

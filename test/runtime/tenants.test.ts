@@ -105,6 +105,16 @@ describe('the limit on sessions of one tenant', () => {
     await ended
     expect((await next).session).not.toBe(lease.session)
   })
+
+  test('lets nobody wait in the place of a session of another tenant', async () => {
+    const { acquire, pool } = await openPool({ size: { min: 0, max: 4 }, tenant: { sessions: 1 } })
+    await acquire('a1', { tenant: 'a' })
+    const lease = await acquire('b1', { tenant: 'b' })
+    const ended = pool.end('b1')
+    expect(await rejection(acquire('b1', { tenant: 'a' }))).toMatchObject({ code: 'TENANT_LIMIT' })
+    lease.release()
+    await ended
+  })
 })
 
 test('the limit on waiting sessions of one tenant refuses more, and makes room for one when one leaves', async () => {
