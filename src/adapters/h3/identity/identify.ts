@@ -73,7 +73,9 @@ export class Identifier {
     if (found === undefined || found === null) return this.#unnamed(target, '')
     const match = typeof found === 'string' ? { id: found } : found
     const { target: seen = target, prefix = '' } = match
-    if (typeof match.id !== 'string' || match.id.length > maxId) throw new Refusal('SESSION_ID_INVALID')
+    // An empty one is how sources tell of what they cannot read: nobody has forged anything then.
+    const isReadable = typeof match.id === 'string' && match.id !== '' && match.id.length <= maxId
+    if (!isReadable) throw new Refusal('SESSION_ID_INVALID')
     const { signer, forged } = this.#settings
     const id = signer === undefined ? match.id : signer.verify(match.id)
     if (id === undefined) {

@@ -25,6 +25,20 @@ describe('with sign, the gateway', () => {
     expect(pool.acquired).toEqual([])
   })
 
+  test.each(['refuse', 'issue'] as const)(
+    'answers 400 to what names no one session, with forged %s',
+    async (forged) => {
+      const options = { sessionId: fromCookie('sid'), sign: { keys, forged }, issue: true } as const
+      const { port, pool } = await openScene((_req, res) => res.end('ok'), options)
+      for (const cookie of [`sid=${signer.sign('red')}; sid=${signer.sign('blue')}`, 'sid=']) {
+        const response = await get(port, '/', { cookie })
+        expect(response.status).toBe(400)
+        expect(await response.json()).toMatchObject({ code: 'SESSION_ID_INVALID' })
+      }
+      expect(pool.acquired).toEqual([])
+    },
+  )
+
   test('still holds genuine ids against the pattern', async () => {
     const { port, pool } = await openScene((_req, res) => res.end('ok'), { sign: { keys }, idPattern: /^[a-z]+$/ })
     expect((await get(port, '/', { 'x-session-id': signer.sign('R3D') })).status).toBe(400)
