@@ -38,7 +38,7 @@ export interface BearerOptions {
 }
 
 /**
- * Authorises by `Authorization: Bearer …` (RFC 6750 §2.1).
+ * Authorises by `Authorization: Bearer …` (RFC 6750 §2.1), in one field only.
  *
  * @param tokens what each token is worth: an object or a map from token to principal, or a function that looks one up.
  * Tokens of objects and maps are kept and compared as hashes, so that the time tells nothing of them.
@@ -50,7 +50,8 @@ export function bearerToken(
 ): Authorizer {
   const lookUp = typeof tokens === 'function' ? tokens : hashedTokens(tokens)
   const authorize = (req: IncomingMessage) => {
-    const token = /^Bearer +([\w~+/.-]+=*) *$/i.exec(req.headers.authorization ?? '')?.[1]
+    const given = req.headers.authorization === undefined ? undefined : onlyField(req, 'authorization')
+    const token = given === undefined ? undefined : /^Bearer +([\w~+/.-]+=*) *$/i.exec(given)?.[1]
     return token === undefined ? undefined : lookUp(token)
   }
   return Object.assign(authorize, { consumes: forward ? [] : ['authorization'], challenge: 'Bearer' })
@@ -93,7 +94,7 @@ export interface TrustedHeaderOptions {
 
 /**
  * Authorises by a header that a proxy in front sets, such as `X-Forwarded-User`. The proxy must remove it from what clients
- * send.
+ * send: one that comes twice is nobody, as is a name of more than 256 characters.
  *
  * @throws `INVALID_OPTION`
  */
@@ -104,16 +105,27 @@ export function trustedHeader(name: string, options: TrustedHeaderOptions = {}):
     const address = req.socket.remoteAddress
     // A unix socket has no address; who reaches it is decided by its permissions.
     if (address !== undefined && !contains(proxies, address)) return undefined
-    let found: string | undefined
-    for (let i = 0; i < req.rawHeaders.length; i += 2) {
-      if (req.rawHeaders[i]?.toLowerCase() !== lower) continue
-      // A proxy that adds its own to what the client sent has not been told to replace it.
-      if (found !== undefined) return undefined
-      found = req.rawHeaders[i + 1]
-    }
-    return found === '' ? undefined : found
+    // A proxy that adds its own to what the client sent has not been told to replace it.
+    const found = onlyField(req, lower)
+    return isPrincipal(found) ? found : undefined
   }
   return Object.assign(authorize, { reads: [lower] })
+}
+
+/**
+ * The value of a header field that may come only once (RFC 9110 §5.3); `undefined` when it does not come, or again: Node shows
+ * the first of some of these fields, and whoever reads the request later may take the last.
+ *
+ * @param lower the field's name, in lower case.
+ */
+function onlyField({ rawHeaders }: IncomingMessage, lower: string): string | undefined {
+  let found: string | undefined
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]?.toLowerCase() !== lower) continue
+    if (found !== undefined) return undefined
+    found = rawHeaders[i + 1]
+  }
+  return found
 }
 
 function networks(list: readonly string[]): BlockList {

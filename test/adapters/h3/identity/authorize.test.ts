@@ -71,6 +71,18 @@ describe('bearerToken', () => {
     expect(failures).toMatchObject([{ code: 'UNAUTHORIZED', status: 401 }])
   })
 
+  test.each([
+    [alice, bob],
+    [alice, alice],
+  ])('answers 401 to more than one field', async (first, second) => {
+    const { port, pool } = await openScene((_req, res) => res.end('ok'), { authorize: bearerToken(tokens) })
+    const client = await dial(port)
+    const fields = [first, second].map((token) => `Authorization: Bearer ${token}\r\n`).join('')
+    client.send(`GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${fields}\r\n`)
+    expect(await client.head()).toMatch(/^HTTP\/1\.1 401 /)
+    expect(pool.acquired).toEqual([])
+  })
+
   test('keeps the token from the worker, unless told to pass it on', async () => {
     for (const forward of [false, true]) {
       const authorize = bearerToken(tokens, { forward })
@@ -111,6 +123,7 @@ describe('trustedHeader', () => {
     ['that sends none', {}, 'X-Other: alice'],
     ['that sends an empty one', {}, 'X-Forwarded-User:'],
     ['that lets the client’s through', {}, 'X-Forwarded-User: root\r\nX-Forwarded-User: alice'],
+    ['that sends a name beyond all bounds', {}, `X-Forwarded-User: ${'a'.repeat(257)}`],
   ])('refuses a peer %s', async (_what, options, line) => {
     const { port, pool } = await openScene((_req, res) => res.end('ok'), { authorize: header(options) })
     const client = await dial(port)
