@@ -39,8 +39,10 @@ function isHost(host: string): boolean {
   return match !== null && Number(match[1] ?? 0) <= 65_535
 }
 
-/** What a trusted proxy in front said. */
+/** What the trusted proxies in front said. */
 export interface Trusted {
+  /** How many there are. */
+  readonly proxies: number
   for?: string
   proto?: string
   host?: string
@@ -54,31 +56,45 @@ export function addTrusted(trusted: Trusted, headers: string[], name: string, va
   const lower = name.toLowerCase()
   const key = lower === 'forwarded' ? lower : lower.slice('x-forwarded-'.length)
   if (lower.startsWith('x-forwarded-') || lower === 'forwarded') {
-    if (key === 'for' || key === 'forwarded') {
-      const before = trusted[key]
-      trusted[key] = before === undefined ? value : `${before}, ${value}`
+    if (key === 'prefix') {
+      trusted.prefix ??= value
       return
     }
-    if (key === 'proto' || key === 'host' || key === 'port' || key === 'prefix') {
-      trusted[key] ??= value
+    if (key === 'for' || key === 'proto' || key === 'host' || key === 'port' || key === 'forwarded') {
+      const before = trusted[key]
+      trusted[key] = before === undefined ? value : `${before}, ${value}`
       return
     }
   }
   headers.push(name, value)
 }
 
+/**
+ * What the outermost of the trusted proxies said of the client, in a field that each of them adds to or sets anew: what is in
+ * front of theirs anyone can have made up.
+ */
+export function outermost(listed: string, proxies: number): string {
+  const said = listed.split(',')
+  return said[Math.max(0, said.length - proxies)]?.trim() ?? ''
+}
+
 /** Adds what the worker is told about the client (RFC 7239, and the older fields that it replaces). */
-export function pushForwarded(headers: string[], peer: Peer, prefix: string, trusted: Trusted = {}): void {
+export function pushForwarded(headers: string[], peer: Peer, prefix: string, trusted: Trusted = { proxies: 0 }): void {
   const address = trusted.for === undefined ? peer.address : `${trusted.for}, ${peer.address ?? 'unknown'}`
   if (address !== undefined) headers.push('X-Forwarded-For', address)
-  headers.push('X-Forwarded-Proto', trusted.proto ?? peer.proto)
-  const host = trusted.host ?? peer.host
+  headers.push('X-Forwarded-Proto', saidIn('proto', trusted) || peer.proto)
+  const host = saidIn('host', trusted) || peer.host
   if (host !== undefined) headers.push('X-Forwarded-Host', host)
-  const port = trusted.port ?? peer.port
+  const port = saidIn('port', trusted) || peer.port
   if (port !== undefined) headers.push('X-Forwarded-Port', port)
   const path = (trusted.prefix ?? '') + prefix
   if (path !== '') headers.push('X-Forwarded-Prefix', path)
   headers.push('Forwarded', trusted.forwarded === undefined ? peer.element : `${trusted.forwarded}, ${peer.element}`)
+}
+
+function saidIn(key: 'proto' | 'host' | 'port', trusted: Trusted): string | undefined {
+  const listed = trusted[key]
+  return listed === undefined ? undefined : outermost(listed, trusted.proxies)
 }
 
 /** RFC 7239 §6: IPv6 in brackets and quotes, `unknown` where there is no address. */

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { METHODS } from 'node:http'
 import type { Trusted } from './forwarded.ts'
 import { addTrusted, peerOf, pushForwarded } from './forwarded.ts'
 import { http2Request } from './http2.ts'
@@ -9,7 +10,8 @@ import { isRespelled, withHyphens } from './spelling.ts'
 /** How request headers are rewritten. */
 export interface HeaderPolicy {
   readonly host: 'rewrite' | 'keep'
-  readonly trustForwarded: boolean
+  /** How many proxies in front are trusted to tell of the client. */
+  readonly proxies: number
   readonly via: string | false
   readonly telling: TellingFields
 }
@@ -77,7 +79,7 @@ export function requestHeaders(
   if (raw.length >= maxCollected) throw new Refusal('HEADERS_TOO_LARGE')
   const headers = ['Host', '']
   const listed = connectionOptions(raw)
-  const trusted: Trusted | undefined = policy.trustForwarded ? {} : undefined
+  const trusted: Trusted | undefined = policy.proxies > 0 ? { proxies: policy.proxies } : undefined
   // RFC 9113 §8.2.3: HTTP/2 may split a cookie field, and HTTP/1 may not see that.
   const cookies: string[] | undefined = req.httpVersionMajor === 2 ? [] : undefined
   let clientHost: string | undefined
@@ -134,10 +136,15 @@ export function requestHeaders(
  */
 export const maxCollected = 2000
 
-/** llhttp takes 0.9, to which a missing version amounts, and 2.0 for versions of the same syntax. */
+/**
+ * llhttp takes 0.9, to which a missing version amounts, and 2.0 for versions of the same syntax. It reads RTSP, too, and shows
+ * it as HTTP of the same version: only methods that HTTP does not have tell one from the other.
+ */
 function isSupported(req: IncomingMessage): boolean {
-  return req.httpVersionMajor === 1 || http2Request(req) !== undefined
+  return (req.httpVersionMajor === 1 && httpMethods.has(req.method)) || http2Request(req) !== undefined
 }
+
+const httpMethods: ReadonlySet<string | undefined> = new Set(METHODS)
 
 /** Fills in the `Host` that is not the client's. */
 export function nameWorker(headers: string[], workerHost: string): void {

@@ -69,7 +69,8 @@ export interface GatewayOptions {
   /**
    * Whether `X-Forwarded-*`, `Forwarded` and `X-Real-IP` of clients are kept and added to, and the client's address is
    * taken from them. Only behind a proxy that sets them: otherwise anyone can claim any address. A number says how many
-   * proxies there are, each of which adds to `X-Forwarded-For`; `true` is 1. When `false` they are dropped, and set anew.
+   * proxies there are, each of which adds to `X-Forwarded-For` and adds to the others or sets them anew: what is in front of
+   * theirs is not believed. `true` is 1. When `false` they are dropped, and set anew.
    *
    * @default false
    */

@@ -12,8 +12,7 @@ import type { GatewayFailure } from './problem.ts'
 export interface Settings extends IdentitySettings {
   readonly base: string
   readonly host: 'rewrite' | 'keep'
-  readonly trustForwarded: boolean
-  /** How many proxies in front are trusted to tell the client's address. */
+  /** How many proxies in front are trusted to tell of the client. */
   readonly proxies: number
   readonly via: string | false
   readonly retryAfter: number
@@ -52,13 +51,12 @@ export function readSettings(options: GatewayOptions): Settings {
   )
   object('upstream', upstream, ['connectTimeout', 'sendTimeout', 'headersTimeout', 'bodyTimeout'])
   object('client', client, ['bodyTimeout', 'sendTimeout', 'targetLength', 'requestsPerSession'])
-  check('trustForwarded', 'a boolean, or how many proxies there are', trustForwarded, isProxies)
+  const proxies = Number(check('trustForwarded', 'a boolean, or how many proxies there are', trustForwarded, isProxies))
   return {
-    ...readIdentitySettings(options, base),
+    ...readIdentitySettings(options, base, proxies),
     base,
     host: check('host', '"rewrite" or "keep"', host, (it) => it === 'rewrite' || it === 'keep'),
-    trustForwarded: trustForwarded !== false,
-    proxies: Number(trustForwarded),
+    proxies,
     via: check(
       'via',
       'false, or a name of letters, digits and punctuation',

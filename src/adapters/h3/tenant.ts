@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { isIP, isIPv6 } from 'node:net'
+import { outermost } from './forwarded.ts'
 
 /**
  * The client's address: that of its connection or, behind proxies that are trusted, the one that the outermost of them saw.
@@ -12,9 +13,7 @@ export function clientAddress(req: IncomingMessage, proxies: number): string | u
   if (proxies === 0) return peer
   const listed = req.headers['x-forwarded-for']
   if (typeof listed !== 'string') return peer
-  // Each proxy adds whom it saw to the end: what is in front of theirs anyone can have made up.
-  const seen = listed.split(',')
-  const address = plain(withoutPort(seen[Math.max(0, seen.length - proxies)]?.trim() ?? ''))
+  const address = plain(withoutPort(outermost(listed, proxies)))
   // What is no address, such as `unknown`, is whatever somebody made up.
   return isIP(address) === 0 ? peer : address
 }

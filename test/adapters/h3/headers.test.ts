@@ -117,6 +117,30 @@ describe('request headers', () => {
     })
   })
 
+  test.each([
+    [1, 'http', 'inner', '80'],
+    [2, 'https', 'outer', '443'],
+  ])(
+    'of %i trusted proxies, it is the outermost that tells of the client',
+    async (trustForwarded, proto, host, port) => {
+      const { fields } = await seen(
+        [
+          'Host: a',
+          'X-Forwarded-Proto: ftp',
+          'X-Forwarded-Proto: https, http',
+          'X-Forwarded-Host: evil, outer,inner',
+          'X-Forwarded-Port: 1, 443, 80',
+        ],
+        { trustForwarded },
+      )
+      expect(fields).toMatchObject({
+        'x-forwarded-proto': [proto],
+        'x-forwarded-host': [host],
+        'x-forwarded-port': [port],
+      })
+    },
+  )
+
   test('Host is the worker’s, or the client’s with host: keep', async () => {
     const rewritten = await seen(['Host: example.org'])
     expect(rewritten.fields.host?.[0]).toMatch(/^127\.0\.0\.1:\d+$/)

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { outermost } from '../forwarded.ts'
 import type { IdCarrier } from './session-id.ts'
 
 export interface IssueOptions {
@@ -27,19 +28,20 @@ export function randomId(): string {
 }
 
 /** Makes the field that hands an id to its client, in the way that the client sends it back (RFC 6265 §4.1). */
-export function createIssuer(carrier: IdCarrier, options: IssueOptions, base: string, trustForwarded: boolean) {
+export function createIssuer(carrier: IdCarrier, options: IssueOptions, base: string, proxies: number) {
   if (carrier.kind === 'header') return (_req: IncomingMessage, value: string): Field => [carrier.name, value]
   const { sameSite = 'lax', secure = 'auto', path = base === '' ? '/' : base, maxAge } = options
   let attributes = `; Path=${path}; HttpOnly; SameSite=${sameSite[0]?.toUpperCase()}${sameSite.slice(1)}`
   if (maxAge !== undefined) attributes += `; Max-Age=${Math.floor(maxAge / 1000)}`
   return (req: IncomingMessage, value: string): Field => {
-    const isSecure = secure === 'auto' ? cameByTls(req, trustForwarded) : secure
+    const isSecure = secure === 'auto' ? cameByTls(req, proxies) : secure
     return ['Set-Cookie', `${carrier.name}=${value}${attributes}${isSecure ? '; Secure' : ''}`]
   }
 }
 
-function cameByTls(req: IncomingMessage, trustForwarded: boolean): boolean {
+function cameByTls(req: IncomingMessage, proxies: number): boolean {
   if ((req.socket as { encrypted?: boolean }).encrypted === true) return true
-  const proto = req.headers['x-forwarded-proto']
-  return trustForwarded && typeof proto === 'string' && /^https\b/i.test(proto)
+  const listed = req.headers['x-forwarded-proto']
+  // Some proxies name the scheme of a WebSocket.
+  return proxies > 0 && typeof listed === 'string' && /^(?:https|wss)$/i.test(outermost(listed, proxies))
 }

@@ -34,8 +34,11 @@ export interface AdoptSettings {
   readonly onAdopt: AdoptOptions['onAdopt']
 }
 
-/** @throws `INVALID_OPTION` */
-export function readIdentitySettings(options: GatewayOptions, base: string): IdentitySettings {
+/**
+ * @param proxies how many proxies in front are trusted.
+ * @throws `INVALID_OPTION`
+ */
+export function readIdentitySettings(options: GatewayOptions, base: string, proxies: number): IdentitySettings {
   const { idPattern = defaultIdPattern, authorize, sign, issue = false, adopt = false } = options
   const sources = readSources(options.sessionId)
   const carriers = sources.flatMap(({ carrier }) => carrier ?? [])
@@ -57,7 +60,7 @@ export function readIdentitySettings(options: GatewayOptions, base: string): Ide
     idPattern: check('idPattern', 'a RegExp', idPattern, (it) => it instanceof RegExp),
     signer: sign === undefined ? undefined : createIdSigner(sign.keys),
     forged,
-    issue: issue === false ? undefined : readIssuer(issue, carriers[0], base, options.trustForwarded),
+    issue: issue === false ? undefined : readIssuer(issue, carriers[0], base, proxies),
     adopt: adopt === false ? undefined : readAdopt(adopt, carriers),
     authorize,
     consumed:
@@ -74,12 +77,7 @@ function readSources(option: GatewayOptions['sessionId']): readonly SessionIdSou
   return sources
 }
 
-function readIssuer(
-  option: true | IssueOptions,
-  carrier: IdCarrier | undefined,
-  base: string,
-  trustForwarded: GatewayOptions['trustForwarded'],
-) {
+function readIssuer(option: true | IssueOptions, carrier: IdCarrier | undefined, base: string, proxies: number) {
   const options = option === true ? {} : option
   object('issue', options, ['sameSite', 'secure', 'path', 'maxAge'])
   const { sameSite, secure, path, maxAge } = options
@@ -107,8 +105,7 @@ function readIssuer(
   if (/^__Host-/i.test(carrier.name) && (path ?? (base || '/')) !== '/') {
     throw new InvalidOptionError('issue.path', '"/", for cookies named __Host-', JSON.stringify(path ?? base))
   }
-  const trusts = trustForwarded !== undefined && trustForwarded !== false
-  return createIssuer(carrier, mustBeSecure ? { ...options, secure: true } : options, base, trusts)
+  return createIssuer(carrier, mustBeSecure ? { ...options, secure: true } : options, base, proxies)
 }
 
 const sites: ReadonlySet<unknown> = new Set(['strict', 'lax', 'none', undefined])

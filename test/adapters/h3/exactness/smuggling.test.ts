@@ -193,6 +193,20 @@ describe('lines', () => {
     await expectRefused(head.replace(/ HTTP\/1\.1/, version && ` ${version}`), 505, 'HTTP_VERSION_UNSUPPORTED')
   })
 
+  test.each(['DESCRIBE', 'SETUP', 'PLAY'])('of RTSP, with its method %s: 505', async (method) => {
+    await expectRefused(head.replace('GET', method).replace('HTTP/1.1', 'RTSP/1.0'), 505, 'HTTP_VERSION_UNSUPPORTED')
+  })
+
+  test.each([
+    ['GET', 'RTSP/1.0'],
+    ['SOURCE', 'ICE/1.0'],
+  ])('with a method that HTTP has, %s, of %s: what the worker gets is HTTP', async (method, protocol) => {
+    const stage = await openStage()
+    stage.client.send(head.replace('GET', method).replace('HTTP/1.1', protocol))
+    expect((await response(stage.client)).status).toBe(200)
+    expect(stage.got.join('')).toMatch(new RegExp(`^${method} /first HTTP/1\\.1\\r\\n`))
+  })
+
   test('of HTTP/2 by prior knowledge: 505', async () => {
     await expectRefused('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 505, 'HTTP_VERSION_UNSUPPORTED')
   })
