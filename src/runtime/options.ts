@@ -65,14 +65,14 @@ export interface SessionOptions {
    */
   readonly idleTtl?: number | false | undefined
   /**
-   * Age at which a session ends as soon as it has no open connection, in milliseconds. `false`: no limit.
+   * Age at which a session ends as soon as it has no open connection, in milliseconds. `0`: with its last one. `false`: no limit.
    *
    * @default false
    */
   readonly maxAge?: number | false | undefined
   /**
-   * Age at which a session ends whether or not it has open connections, which get `grace`; in milliseconds. One that is
-   * ending already keeps the deadline that it has. `false`: no limit.
+   * Age at which a session ends whether or not it has open connections, which get `grace`; in milliseconds, 1 or more. One
+   * that is ending already keeps the deadline that it has. `false`: no limit.
    *
    * @default false
    */
@@ -238,6 +238,7 @@ const positive = z
   .int('a whole number of 1 or more')
   .min(1, 'a whole number of 1 or more')
 const orNever = z.union([duration, z.literal(false)])
+const someTime = z.union([duration.min(1, 'a duration of at least 1 ms'), z.literal(false)])
 const SHARE = 'a share of more than 0 to 1'
 const share = z.number(SHARE).gt(0, SHARE).max(1, SHARE)
 const orUnlimited = z.union([positive, z.literal(false)])
@@ -286,7 +287,7 @@ const fields = z.strictObject({
     .strictObject({
       idleTtl: orNever.default(300_000),
       maxAge: orNever.default(false),
-      maxLifetime: orNever.default(false),
+      maxLifetime: someTime.default(false),
       idle: z.enum(['connections', 'bytes']).default('connections'),
       grace: duration.default(5_000),
       reuse: z.union([z.literal(false), z.literal('dirty'), resetHook]).default(false),
@@ -303,7 +304,7 @@ const fields = z.strictObject({
     .prefault({}),
   recycle: z
     .strictObject({
-      age: z.union([duration.min(1, 'a duration of at least 1 ms'), z.literal(false)]).default(false),
+      age: someTime.default(false),
       memory: orUnlimited.default(false),
     })
     .prefault({}),

@@ -28,6 +28,7 @@ describe('createPool refuses', () => {
     [{ session: { idleTtl: true } }, 'session.idleTtl', `${DURATION} or false`, 'true'],
     [{ session: { idleTtl: Number.POSITIVE_INFINITY } }, 'session.idleTtl', `${DURATION} or false`, 'Infinity'],
     [{ session: { maxAge: '1h' } }, 'session.maxAge', `${DURATION} or false`, '"1h"'],
+    [{ session: { maxLifetime: 0 } }, 'session.maxLifetime', 'a duration of at least 1 ms', '0'],
     [{ session: { grace: 2 ** 31 } }, 'session.grace', DURATION, '2147483648'],
     [{ session: { reuse: { reset: 'reset' } } }, 'session.reuse.reset', 'a path that begins with "/"', '"reset"'],
     [{ session: { reuse: { reset: '/reset', timeout: -1 } } }, 'session.reuse.timeout', DURATION, '-1'],

@@ -209,8 +209,8 @@ export interface ListenOptions {
   /** Longest head of a request, target included, in bytes: more is answered with 431. @default 16_384 */
   readonly headersSize?: number | undefined
   /**
-   * How long an idle connection of a client is kept, in milliseconds. Behind a proxy it has to be longer than the proxy's
-   * own.
+   * How long an idle connection of a client is kept, in milliseconds; `0`: for ever. Behind a proxy it has to be longer than
+   * the proxy's own.
    *
    * @default 5_000
    */
