@@ -1,6 +1,6 @@
 import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { delimiter, isAbsolute, join, resolve } from 'node:path'
+import { delimiter, join, resolve } from 'node:path'
 import type { LaunchContext, WorkerInstance } from '../backend.ts'
 import { reserveAddress, type ReservedAddress } from './address.ts'
 import { planDirectories } from './cgroup/limits.ts'
@@ -159,13 +159,16 @@ function explain(cause: NodeJS.ErrnoException, { command, cwd }: ProcessSettings
     return `its working directory ${JSON.stringify(cwd)} is not a directory; correct the option cwd`
   }
   const isPath = command.includes('/')
-  if (cause.code === 'ENOENT' && isPath && exists(isAbsolute(command) ? command : resolve(cwd ?? '.', command))) {
+  if (cause.code === 'ENOENT' && isPath && exists(resolve(cwd ?? '.', command))) {
     return 'the file exists, but the interpreter in its first line (#!) or its dynamic loader does not; install that'
   }
   if (cause.code === 'ENOENT') {
     return isPath
       ? 'there is no such file; correct the path, which is relative to the working directory'
       : `it is not in the worker's PATH${path === undefined ? ', which is not set' : ''}; install it, or give its path`
+  }
+  if (cause.code === 'EACCES' && isPath && isDirectory(resolve(cwd ?? '.', command))) {
+    return 'it is a directory; give the path of the program in it'
   }
   if (cause.code === 'EACCES') return 'it is not executable for this user; correct its permissions (chmod +x)'
   if (cause.code === 'EAGAIN')

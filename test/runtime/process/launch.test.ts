@@ -130,6 +130,14 @@ describe('a command that cannot be started', () => {
     await expect(launchCommand(file('data', 'text', 0o644))).rejects.toThrow('correct its permissions (chmod +x)')
   })
 
+  test.each([
+    ['of its own', () => directory, undefined],
+    ['below the working directory', () => './inner', () => directory],
+  ])('is named when it is a directory %s', async (_where, command, cwd) => {
+    mkdirSync(join(directory, 'inner'))
+    await expect(launchCommand(command(), cwd?.())).rejects.toThrow('it is a directory; give the path of the program')
+  })
+
   test('is told from a missing interpreter', async () => {
     await expect(launchCommand(file('script', '#!/no/such/shell\n', 0o755))).rejects.toThrow(
       'the interpreter in its first line',
