@@ -48,6 +48,13 @@ describe('refused', () => {
     [{ command: 'x', args: [8080] }, '"args.0": expected a string, got 8080'],
     [{ command: 'x', args: ['a\0b'] }, '"args.0": expected text without NUL characters'],
     [
+      {
+        command: 'x',
+        isolation: { level: 'full', binds: ['/a', { source: '/b', target: '/a/', access: 'read-write' }] },
+      },
+      '"isolation.binds": expected paths that are each given once, got "/a"',
+    ],
+    [
       { command: 'x', args: ['{{port}}'], isolation: { level: 'full', network: 'none' } },
       '"isolation.network": expected "host", or {{socket}} for the worker to serve on, got "none"',
     ],

@@ -1,4 +1,4 @@
-import { isAbsolute } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 import * as z from 'zod'
 
 /** How far a worker is kept from the machine and from other workers; each level has all of the ones before it. */
@@ -94,6 +94,12 @@ export const isolationOptions = z
       context.addIssue({ code: 'custom', path: [path], message: 'level "full" for this option', input })
     if (value.network === 'none') needsFull('network', value.network)
     if (value.binds.length > 0) needsFull('binds', value.binds)
+  })
+  .superRefine(({ binds }, context) => {
+    const targets = binds.map(({ target }) => resolve(target))
+    const twice = targets.find((target, i) => targets.indexOf(target) !== i)
+    if (twice === undefined) return
+    context.addIssue({ code: 'custom', path: ['binds'], message: 'paths that are each given once', input: twice })
   })
 
 export const resourceLimits = z.strictObject({

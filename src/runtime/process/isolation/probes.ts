@@ -65,8 +65,11 @@ export async function probeFiles(files: number): Promise<ProbeResult> {
   if (process.platform === 'win32') return unavailable(probe, 'there is no such limit on Windows', 'leave it out')
   const result = await run([...levels.none.wrap({ ...NOTHING, limits: { files } }), 'true'])
   if (result.exitCode === 0) return { probe, status: 'available', detail: `ulimit -n ${files} worked` }
-  const detail = result.exitCode === ENTRY_FAILED ? `ulimit -n ${files} was refused` : result.output
-  return unavailable(probe, detail, 'ask for no more than the hard limit (ulimit -Hn), or raise that')
+  if (result.exitCode !== ENTRY_FAILED) {
+    return unavailable(probe, `not even true runs with ${files} open files: ${result.output}`, 'ask for more')
+  }
+  const fix = 'ask for no more than the hard limit (ulimit -Hn), or raise that'
+  return unavailable(probe, `ulimit -n ${files} was refused`, fix)
 }
 
 export function isRoot(): boolean {

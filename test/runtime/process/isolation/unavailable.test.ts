@@ -49,6 +49,16 @@ describe.runIf(process.platform === 'linux')('on a machine without bubblewrap', 
   })
 })
 
+test.runIf(process.platform !== 'win32')(
+  'a limit on open files under which nothing runs is told as too low',
+  async () => {
+    await expect(openPool(isolated('none', { limits: { files: 1 } }))).rejects.toMatchObject({
+      wanted: 'limits.files',
+      message: expect.stringMatching(/not even true runs with 1 open files.*ask for more/) as string,
+    })
+  },
+)
+
 test.runIf(process.platform === 'linux')('a bind that is not there is refused before a worker starts', async () => {
   const isolation = { level: 'full', binds: ['/nowhere'] } as const
   await expect(openPool({ ...isolated('full'), isolation })).rejects.toMatchObject({
