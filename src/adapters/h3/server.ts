@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { promisify } from 'node:util'
 import { listen as listhen } from 'listhen'
-import { InvalidOptionError } from '../../index.ts'
+import { readCredentials } from './credentials.ts'
 import type { ListenSettings } from './settings.ts'
 
 /**
@@ -17,7 +17,7 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
   const listener = await listhen(() => {}, {
     port: port === 0 ? { port, random: true } : port,
     hostname,
-    https: tls === true ? selfSigned(hostname) : tls,
+    https: typeof tls === 'boolean' ? tls && selfSigned(hostname) : await readCredentials(tls),
     // A busy port is an error, not a reason to take another one.
     isProd: true,
     // Nothing is printed, opened or copied.
@@ -25,16 +25,8 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
     showURL: false,
     // Else it exits on a signal, before anyone could clean up.
     autoClose: false,
-  }).catch((error: unknown) => {
-    if (tls === false) throw error
-    const got = error instanceof Error ? error.message : String(error)
-    throw new InvalidOptionError('tls', 'a certificate and the key that belongs to it, in PEM', got)
   })
   const server = listener.server as Server
-  if (listener.https !== false && listener.https.cert.trim() === '') {
-    server.close()
-    throw new InvalidOptionError('tls', 'a certificate and the key that belongs to it, in PEM', 'an empty certificate')
-  }
   const bound = (server.address() as AddressInfo).port
   if (port !== 0 && bound !== port) {
     server.close()

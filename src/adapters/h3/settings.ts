@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
 import { check, count, duration, isPort, object } from '../check.ts'
+import type { Credentials } from './credentials.ts'
 import type { IdentitySettings } from './identity/settings.ts'
 import { isPlainPath } from './identity/session-id.ts'
 import { readIdentitySettings } from './identity/settings.ts'
@@ -94,7 +95,7 @@ export function assertPool(pool: Pool): void {
 export interface ListenSettings {
   readonly port: number
   readonly hostname: string
-  readonly tls: boolean | { readonly cert: string; readonly key: string; readonly passphrase?: string }
+  readonly tls: boolean | Credentials
   readonly headersTimeout: number
   readonly headersSize: number
   readonly keepAliveTimeout: number

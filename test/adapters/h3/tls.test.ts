@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -43,6 +44,18 @@ beforeAll(() => {
 })
 
 afterAll(() => rmSync(directory, { recursive: true }))
+
+const secret = 'a passphrase for a test'
+
+const encryptedKey = () =>
+  createPrivateKey(readFileSync(path('key.pem')))
+    .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: secret })
+    .toString()
+
+const rsaKey = () =>
+  generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+
+const withBrokenChain = () => `${readFileSync(path('cert.pem'), 'utf8')}-----BEGIN CERTIFICATE-----\nAAAA\n`
 
 async function openTls(worker: Handler | ReturnType<typeof createServer>, options: ListenOptions = {}) {
   const port = await listenOn(typeof worker === 'function' ? httpWorker(worker) : worker)
@@ -166,16 +179,32 @@ describe('with tls, the gateway', () => {
     await closed
   })
 
-  test.each([
-    ['there is no file', () => ({ cert: path('none.pem'), key: path('key.pem') })],
-    ['the key is no key', () => ({ cert: path('cert.pem'), key: path('cert.pem') })],
-    ['there is no key', () => ({ cert: path('cert.pem') })],
-    ['there is nothing in the certificate', () => ({ cert: '/dev/null', key: path('key.pem') })],
-  ])('refuses to listen when %s, without telling secrets', async (_what, tls) => {
+  test('takes what stands around the certificate, and a key that is encrypted, with its passphrase', async () => {
+    const cert = `Made for a test\n${readFileSync(path('cert.pem'), 'utf8')}`
+    const { port } = await openTls((_req, res) => res.end('ok'), {
+      tls: { cert, key: encryptedKey(), passphrase: secret },
+    })
+    await dialTls(port)
+  })
+
+  test.each<[string, string, () => object]>([
+    ['tls.cert', 'ENOENT', () => ({ cert: path('none.pem'), key: path('key.pem') })],
+    ['tls.key', 'ENOENT', () => ({ cert: path('cert.pem'), key: path('none.pem') })],
+    ['tls.cert', 'EISDIR', () => ({ cert: directory, key: path('key.pem') })],
+    ['tls.key', 'got something else', () => ({ cert: path('cert.pem'), key: path('cert.pem') })],
+    ['tls.cert', 'got something else', () => ({ cert: path('key.pem'), key: path('key.pem') })],
+    ['tls.key', 'the path of a file', () => ({ cert: path('cert.pem') })],
+    ['tls.cert', 'got nothing', () => ({ cert: '/dev/null', key: path('key.pem') })],
+    ['tls.key', 'got nothing', () => ({ cert: path('cert.pem'), key: '/dev/null' })],
+    ['tls.key', 'belongs to the certificate', () => ({ cert: path('cert.pem'), key: rsaKey() })],
+    ['tls.key', 'not encrypted', () => ({ cert: path('cert.pem'), key: encryptedKey() })],
+    ['tls.passphrase', 'encrypted with', () => ({ cert: path('cert.pem'), key: encryptedKey(), passphrase: 'no' })],
+    ['tls.cert', 'that TLS takes', () => ({ cert: withBrokenChain(), key: path('key.pem') })],
+  ])('refuses to listen with a %s that is of no use (%s), without telling secrets', async (option, message, tls) => {
     const gateway = createGateway(new FakePool({ host: '127.0.0.1', port: 1 }).asPool, { sessionId: fromCookie('sid') })
     const error: unknown = await gateway.listen({ port: 0, tls: tls() as never }).catch((thrown: unknown) => thrown)
-    expect(error).toMatchObject({ code: 'INVALID_OPTION' })
-    expect(String(error)).toContain('tls')
-    expect(String(error)).not.toContain('PRIVATE')
+    expect(error).toMatchObject({ code: 'INVALID_OPTION', option })
+    expect(String(error)).toContain(message)
+    expect(String(error)).not.toMatch(/PRIVATE|Made for|ey9/)
   })
 })
