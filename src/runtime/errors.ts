@@ -162,8 +162,8 @@ export class SandboxUnavailableError extends CorralError {
   constructor(wanted: string, { probe, detail, fix }: { probe: string; detail: string; fix: string }) {
     super(
       'SANDBOX_UNAVAILABLE',
-      `${wanted} is not to be had: the probe "${probe}" failed, as ${detail}. To mend it, ${fix}; or set onUnavailable ` +
-        'to "degrade" to go on without. `corral doctor` shows everything',
+      `${wanted} is not to be had: the probe "${probe}" failed, as ${detail}. To mend it, ${fix}; or go on ` +
+        'without, with onUnavailable "degrade". `corral doctor` shows everything',
     )
     this.wanted = wanted
     this.probe = probe

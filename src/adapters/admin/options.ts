@@ -71,7 +71,8 @@ export function readOptions(source: Source<Pool>, options: AdminOptions, descrip
   object('options', options, ['token', 'hosts', 'isReady', 'gateway', 'metrics', 'onError'])
   const { token, hosts = [], isReady = () => true, gateway, metrics, onError = () => {} } = options
   if (token !== undefined) assertToken(token)
-  check('hosts', 'an array of host names without ports', hosts, isHosts)
+  check('hosts', 'an array', hosts, Array.isArray)
+  for (const host of hosts) check('hosts', 'names without ports', host, isHost)
   check('isReady', 'a function', isReady, isFunction)
   check('gateway', 'what createGateway returns, or a function that returns it', gateway, isGatewaySource)
   check('metrics', 'what createMetrics resolves to', metrics, (it) => it === undefined || isMetrics(it))
@@ -114,8 +115,8 @@ function isGatewaySource(value: unknown): boolean {
   return value === undefined || typeof value === 'function' || typeof (value as Gateway | null)?.stats === 'function'
 }
 
-function isHosts(value: unknown): boolean {
-  return Array.isArray(value) && value.every((host) => typeof host === 'string' && /^[\w.-]+$/.test(host))
+function isHost(value: unknown): boolean {
+  return typeof value === 'string' && /^[\w.-]+$/.test(value)
 }
 
 function isMetrics(value: unknown): boolean {

@@ -1,3 +1,6 @@
+/** Variable of the environment with the passphrase of `--tls-key`: everyone on the machine can read command lines. */
+export const passphraseVariable = 'CORRAL_TLS_PASSPHRASE'
+
 /** One option of `corral run`. The parser, `--help` and the README's table are all made from these. */
 export interface Flag {
   readonly name: string
@@ -72,14 +75,19 @@ const table = [
     description: 'Proxies in front whose X-Forwarded-* tell the client, its address, and whether it came by TLS',
   },
   { name: 'tls', description: 'Serve HTTPS with a self-signed certificate, made anew at each start' },
-  { name: 'tls-cert', value: 'file', sets: 'tls', description: 'Serve HTTPS with this certificate (PEM)' },
-  { name: 'tls-key', value: 'file', sets: 'tls.key', description: 'Key of --tls-cert (PEM)' },
+  { name: 'tls-cert', value: 'file', sets: 'tls.cert', description: 'Serve HTTPS with this certificate (PEM)' },
+  {
+    name: 'tls-key',
+    value: 'file',
+    sets: 'tls.key',
+    description: `Key of --tls-cert (PEM); ${passphraseVariable} of the environment decrypts it`,
+  },
   {
     name: 'headers-timeout',
     value: 'duration',
     default: '15s',
     sets: 'headersTimeout',
-    description: 'Longest time for the head of a request; then 408',
+    description: 'Longest time for the head of a request, then 408; 0 without limit',
   },
   {
     name: 'ping-interval',
@@ -129,7 +137,7 @@ const table = [
     value: 'duration',
     default: 'never',
     sets: 'session.maxAge',
-    description: 'Age at which a session ends once it has no open connection',
+    description: 'Age at which a session ends once it has no open connection; 0 ends it with its last one',
   },
   {
     name: 'max-lifetime',
@@ -243,6 +251,7 @@ const table = [
   },
   {
     name: 'degrade',
+    sets: 'onUnavailable "degrade"',
     description: 'Go on without what this machine lacks of isolation and limits, instead of refusing to start',
   },
   {
@@ -291,7 +300,7 @@ const table = [
     value: 'duration',
     default: '30s',
     sets: 'queue.timeout',
-    description: 'Longest wait for a worker; then 503',
+    description: 'Longest wait for a worker, then 503; 0 waits for none',
   },
   {
     name: 'grace',
@@ -349,3 +358,12 @@ const table = [
 export type FlagName = (typeof table)[number]['name']
 
 export const flags: readonly Flag[] = table
+
+/** A message of the library, which names its own options, for whoever gave them as flags. */
+export function inFlags(message: string): string {
+  let text = message.replace('tls.passphrase', passphraseVariable)
+  for (const { name, sets } of flags) {
+    if (sets !== undefined) text = text.replace(new RegExp(`(?<![\\w.-])${sets}(?![\\w-]|\\.\\w)`, 'g'), `--${name}`)
+  }
+  return text
+}

@@ -1,3 +1,5 @@
+import type { ListenOptions } from '../h3/index.ts'
+import { passphraseVariable } from './flags.ts'
 import { type Given, UsageError, count, duration, invalid, oneOf, path, port, readFlags, readSecret } from './given.ts'
 import { type IdentityOptions, identity } from './identity.ts'
 import { type IsolationFlags, isolation } from './isolation.ts'
@@ -8,7 +10,7 @@ export interface RunOptions {
   readonly host: string
   readonly port: number
   readonly identity: IdentityOptions
-  readonly tls: boolean | { readonly cert: string; readonly key: string }
+  readonly tls: NonNullable<ListenOptions['tls']>
   /** Proxies in front that tell the client's address. */
   readonly proxies: number
   readonly headersTimeout: number
@@ -53,7 +55,7 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
     host: given.one('host'),
     port: port('port', given.one('port')),
     identity: identity(given, env),
-    tls: tls(given),
+    tls: tls(given, env),
     proxies: count('proxies', given.one('proxies'), 32),
     headersTimeout: duration('headers-timeout', given.one('headers-timeout')),
     pingInterval: duration('ping-interval', given.one('ping-interval')),
@@ -76,12 +78,12 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
   }
 }
 
-function tls(given: Given): RunOptions['tls'] {
+function tls(given: Given, env: NodeJS.ProcessEnv): RunOptions['tls'] {
   const [cert, key] = [given.one('tls-cert'), given.one('tls-key')]
   if (given.has('tls-cert') !== given.has('tls-key')) throw new UsageError('--tls-cert and --tls-key go together')
   if (!given.has('tls-cert')) return given.has('tls')
   if (given.has('tls')) throw new UsageError('--tls makes a certificate, and --tls-cert brings one: give one of them')
-  return { cert, key }
+  return { cert, key, passphrase: env[passphraseVariable] }
 }
 
 function healthPath(given: Given): string | undefined {

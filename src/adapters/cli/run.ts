@@ -1,9 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { InvalidOptionError, type Pool, createPool, isCorralError, processWorker } from '../../index.ts'
+import {
+  type CorralError,
+  InvalidOptionError,
+  type Pool,
+  createPool,
+  isCorralError,
+  processWorker,
+} from '../../index.ts'
 import { type AdminListener, createAdmin } from '../admin/index.ts'
 import type { Gateway, GatewayOptions, ListenOptions } from '../h3/index.ts'
 import { checkGateway, createGateway } from '../h3/index.ts'
-import { flags } from './flags.ts'
+import { flags, inFlags, passphraseVariable } from './flags.ts'
 import { UsageError } from './given.ts'
 import { identityOf } from './identity.ts'
 import { ListenError } from './listen-error.ts'
@@ -184,13 +191,18 @@ function throwIfUsage(error: unknown, { admin }: RunOptions): void {
   if (error instanceof UsageError) throw error
   if (!(error instanceof InvalidOptionError)) return
   const flag = flags.find(({ sets }) => sets === error.option)
-  const source = error.option === 'token' ? admin?.tokenFrom : flag ? `--${flag.name}` : partOf(error.option)
-  let message = error.message.replace(/^Invalid option "[^"]*"/, source ?? '$&')
-  for (const { name, sets } of flags) {
-    if (sets !== undefined)
-      message = message.replace(new RegExp(`(?<![\\w.-])${sets}(?![\\w-]|\\.\\w)`, 'g'), `--${name}`)
-  }
-  throw new UsageError(message, { cause: error })
+  const source = variableOf(error.option, admin) ?? (flag ? `--${flag.name}` : partOf(error.option))
+  throw new UsageError(inFlags(error.message.replace(/^Invalid option "[^"]*"/, source ?? '$&')), { cause: error })
+}
+
+function reworded(error: CorralError): Error {
+  return Object.assign(new Error(inFlags(error.message), { cause: error }), { code: error.code })
+}
+
+/** What does not stand on the command line. */
+function variableOf(option: string, admin: AdminOptions | undefined): string | undefined {
+  if (option === 'tls.passphrase') return passphraseVariable
+  return option === 'token' ? admin?.tokenFrom : undefined
 }
 
 /** What stands for one of several values of an option. */
@@ -201,7 +213,8 @@ function partOf(option: string): string | undefined {
 }
 
 function reportFailure(report: Report, error: unknown): void {
-  report({ type: 'error', error })
+  const isOfOptions = isCorralError(error) && /^(?:SANDBOX|STATE_DIRECTORY)_/.test(error.code)
+  report({ type: 'error', error: isOfOptions ? reworded(error) : error })
   if (isCorralError(error) || error instanceof ListenError) return
   // A fault of ours: whoever mends it needs to know where.
   if (error instanceof Error && error.stack !== undefined) printFailure(error.stack)

@@ -99,7 +99,7 @@ describe('corral run', () => {
   test.each([
     [['--user-header', 'x', '--user-proxy', 'proxy.test'], '--user-proxy: expected addresses'],
     [['--session', 'header:Content-Length'], '--session: expected a header that HTTP itself has no use for'],
-    [['--tls-cert', '/no/such', '--tls-key', '/no/such'], '--tls-cert: expected a certificate'],
+    [['--tls-cert', '/no/such', '--tls-key', '/no/such'], '--tls-cert: expected PEM, or the path of a file'],
     [['--host', 'a_b'], '--host: expected an IP address or a host name, got "a_b"'],
   ])('starts nothing and ends with status 2 when the library refuses %j', async (args, message) => {
     const { code, stdout, stderr } = await run('echo-server', args).exit
@@ -108,6 +108,12 @@ describe('corral run', () => {
       stdout: '',
       stderr: expect.stringContaining(message) as string,
     })
+  })
+
+  test('names what this machine lacks by its flags', async () => {
+    const { code, stdout } = await run('echo-server', ['--files', '1']).exit
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/"code":"SANDBOX_UNAVAILABLE".*--files is not to be had: .* go on without, with --degrade/)
   })
 
   test('tells which of its sessions is the one that a worker named', async () => {

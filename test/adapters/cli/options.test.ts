@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { flags } from '../../../src/adapters/cli/flags.ts'
+import { flags, inFlags } from '../../../src/adapters/cli/flags.ts'
 import { UsageError } from '../../../src/adapters/cli/given.ts'
 import { parseRunOptions } from '../../../src/adapters/cli/options.ts'
 
@@ -171,6 +171,19 @@ describe('corral run', () => {
     ['localhost:1', { host: 'localhost', port: 1 }],
   ])('--admin %s', (text, address) => {
     expect(parse(`--admin ${text} -- a`).admin).toMatchObject(address)
+  })
+
+  test('takes the passphrase of a key from the environment', () => {
+    const env = { CORRAL_TLS_PASSPHRASE: 'secret' }
+    expect(parse('--tls-cert c --tls-key k -- a', env).tls).toEqual({ cert: 'c', key: 'k', passphrase: 'secret' })
+  })
+
+  test.each([
+    ['session.maxAge is not session.maxAgeing', '--max-age is not session.maxAgeing'],
+    ['isolation "full" without isolation.network "none"', '--isolation "full" without --network "none"'],
+    ['with tls.passphrase beside tls.key', 'with CORRAL_TLS_PASSPHRASE beside --tls-key'],
+  ])('says of %j %j', (message, said) => {
+    expect(inFlags(message)).toBe(said)
   })
 
   test('takes the token of the admin API from the environment, or from a file that is given', () => {
