@@ -62,6 +62,11 @@ export class WorkerMetrics {
         this.#onStart(event.workerId, 'failed')
         this.#crashes.inc({ reason: crashReasons[event.failure.code] })
         break
+      case 'worker.draining':
+        // Of the other failures a crash is told, once the process is gone; this one is no crash to the pool: no restart, no breaker.
+        if (event.failure?.code === 'WORKER_RESET_FAILED')
+          this.#crashes.inc({ reason: crashReasons[event.failure.code] })
+        break
       case 'worker.worn':
         this.#worn.inc({ cause: event.cause })
         break

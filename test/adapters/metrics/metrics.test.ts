@@ -102,6 +102,17 @@ describe('of a pool', () => {
     expect(await read('corral_worker_start_duration_seconds_count', { outcome: 'failed' })).toBe(0)
   })
 
+  test('a worker that cannot be reset is given up, once and for that reason', async () => {
+    const reset = () => Promise.reject(new Error('it remembers'))
+    const { read, pool, acquire } = await open({ session: { reuse: { reset } } })
+    expect(await read('corral_worker_crashes_total', { reason: 'reset_failed' })).toBe(0)
+    const red = await acquire('red')
+    red.release()
+    await pool.end('red').then(settled)
+    expect(await read('corral_worker_crashes_total', { reason: 'reset_failed' })).toBe(1)
+    expect(await read('corral_worker_crashes_total', { reason: 'crashed' })).toBe(0)
+  })
+
   test('workers that are worn are counted by the cause', async () => {
     const { read, pool, acquire } = await open({ session: { reuse: 'dirty', reuseLimit: 1 } })
     expect(await read('corral_workers_worn_total', { cause: 'age' })).toBe(0)
