@@ -65,21 +65,20 @@ export class Forward {
   answered(status: number, headers: string[], { session }: Lease): void {
     if (this.issued !== undefined) headers.push(...this.issued)
     const adoption = this.#adoption
-    if (adoption?.step === 'end') {
-      // Of other refusals, such as 405, the session has to survive.
-      this.#endsSession = status < 400 || status === 404 || status === 410
-    } else if (adoption?.step === 'adopt') {
-      const chosen = valuesOf(adoption.header, headers)
-      const [id] = chosen
-      // Without an id of the worker's the session was for this one request.
-      if (id === undefined) return
-      // Of two ids the client would take the other one, or both.
-      if (chosen.size > 1 || !adoption.take(id, session)) {
-        const cause = new Error('The worker chose several session ids, a malformed or a taken one')
-        throw new Refusal('UPSTREAM_FAILED', { cause })
-      }
-      this.#endsSession = false
+    if (adoption === undefined) return
+    // Of other refusals, such as 405, the session has to survive.
+    if (adoption.step === 'end') this.#endsSession = status < 400 || status === 404 || status === 410
+    const chosen = valuesOf(adoption.header, headers)
+    const [id] = chosen
+    // Without an id of the worker's a new session was for this one request.
+    if (id === undefined) return
+    // Of two ids the client would take the other one, or both; by one that comes later it would find no session, or another.
+    const isGood = chosen.size === 1 && (adoption.step === 'adopt' ? adoption.take(id, session) : id === adoption.id)
+    if (!isGood) {
+      const cause = new Error('The worker chose several session ids, a malformed, a taken or a later one')
+      throw new Refusal('UPSTREAM_FAILED', { cause })
     }
+    if (adoption.step === 'adopt') this.#endsSession = false
   }
 
   /** Gives the lease back when the request is over, answered or not. */

@@ -177,8 +177,16 @@ class Upgrade {
           worker.destroy()
           return
         }
+        let acceptance: string
+        try {
+          acceptance = this.#acceptance(answer)
+        } catch (error) {
+          fail(error)
+          worker.destroy()
+          return
+        }
         settle(resolve)
-        this.#join(answer, worker, head)
+        this.#join(acceptance, worker, head)
       })
       shake.on('response', (answer) => {
         try {
@@ -195,7 +203,7 @@ class Upgrade {
     })
   }
 
-  #join(answer: IncomingMessage, worker: Socket, head: Buffer): void {
+  #join(acceptance: string, worker: Socket, head: Buffer): void {
     worker.on('error', () => {})
     if (!this.#is('handshaking')) {
       worker.destroy()
@@ -206,7 +214,7 @@ class Upgrade {
     const upstream = this.#upstream as Upstream
     const early = { client: this.#client.takeEarly(), worker: head }
     socket.cork()
-    socket.write(this.#acceptance(answer), 'latin1')
+    socket.write(acceptance, 'latin1')
     if (this.#seen !== undefined) {
       this.#seen.status = 101
       this.#joinedAt = { read: socket.bytesRead - lengthOf(early.client), written: socket.bytesWritten }

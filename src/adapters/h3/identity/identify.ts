@@ -36,7 +36,12 @@ export type Adoption =
       /** Takes the id that the worker chose; `false`: it is not to be had. */
       take(id: string, session: Session): boolean
     }
-  | { readonly step: 'keep' | 'end' }
+  | {
+      readonly step: 'keep' | 'end'
+      readonly header: string
+      /** The id that the worker chose for the session. */
+      readonly id: string
+    }
 
 /** Longest id that is looked at, signature included, whatever the pattern allows. */
 const maxId = 1024
@@ -145,7 +150,8 @@ export class Identifier {
     const key = sessionKey(principal, id)
     const session = adoptions.find(key)
     if (session === undefined) throw new Refusal('SESSION_UNKNOWN')
-    const adoption: Adoption = { step: adoptions.isFarewell(key, req.method, target) ? 'end' : 'keep' }
+    const step = adoptions.isFarewell(key, req.method, target) ? 'end' : 'keep'
+    const adoption: Adoption = { step, header: settings.header, id }
     return { sessionId: session.id, target, prefix, principal, issued: undefined, adoption }
   }
 }

@@ -1,3 +1,4 @@
+import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { bearerToken, fromHeader, fromQuery } from 'corral/h3'
@@ -131,6 +132,16 @@ describe('with adopt, a session', () => {
     expect(pool.acquired.at(-1)).toBe(pool.acquired[0])
   })
 
+  test.each(['another', 'no good', 'chosen, another'])('that has a name is not renamed: %s', async (name) => {
+    const { ask, pool, failures } = await openMcp()
+    await ask({ 'x-name': 'chosen' })
+    const response = await ask({ 'mcp-session-id': 'chosen', 'x-name': name })
+    expect([response.status, response.headers.get('mcp-session-id')]).toEqual([502, null])
+    expect(failures.at(-1)).toMatchObject({ code: 'UPSTREAM_FAILED' })
+    expect((await ask({ 'mcp-session-id': 'chosen', 'x-name': 'chosen' })).status).toBe(200)
+    expect(pool.ended).toEqual([])
+  })
+
   test('may be named twice, if the name is the same', async () => {
     const { ask } = await openMcp()
     expect((await ask({ 'x-name': 'chosen, chosen' })).status).toBe(200)
@@ -146,6 +157,24 @@ describe('with adopt, a session', () => {
     // Two workers may choose the same id for two principals.
     expect((await ask({ 'x-name': 'chosen', ...as('bob') })).status).toBe(200)
     expect((await ask({ 'mcp-session-id': 'chosen', ...as('bob') })).status).toBe(200)
+  })
+
+  test('is not renamed by the answer to a handshake', async () => {
+    const server = createServer(mcpWorker)
+    server.on('upgrade', (_req, socket) => {
+      socket.write(
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nMcp-Session-Id: another\r\n\r\n',
+      )
+    })
+    const { port, pool } = await openScene(server, options)
+    await fetch(`http://127.0.0.1:${port}/mcp`, { method: 'POST', headers: { 'x-name': 'chosen' } })
+    const client = await dial(port)
+    client.send(
+      'GET / HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: chosen\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+    )
+    expect(await client.head()).toMatch(/^HTTP\/1\.1 502 /)
+    await pool.idle()
+    expect(pool.ended).toEqual([])
   })
 
   test('cannot be opened by a WebSocket', async () => {
