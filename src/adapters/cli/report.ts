@@ -1,5 +1,5 @@
-import { isatty } from 'node:tty'
-import { createConsola } from 'consola'
+// The other one underlines and colours parts of what it prints, and strangers' words are among it.
+import { createConsola } from 'consola/basic'
 import type { AdoptedSession, RequestRecord } from '../h3/index.ts'
 import { type PoolEvent, type PoolStats, type WorkerAddress, isCorralError } from '../../index.ts'
 import { formatDuration } from './duration.ts'
@@ -47,7 +47,6 @@ const output = createConsola({
   level: 3,
   // Else lines that are alike are held back and counted.
   throttle: 0,
-  fancy: isatty(1),
   // Warnings are events as others are, and belong among them.
   stderr: process.stdout,
   formatOptions: { date: false },

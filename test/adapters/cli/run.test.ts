@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process'
 import { type AddressInfo, createServer } from 'node:net'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { flags } from '../../../src/adapters/cli/flags.ts'
 import { root } from '../../_build.ts'
@@ -228,3 +230,31 @@ async function stop(cli: Cli): Promise<void> {
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   expect(fixtureProcesses()).toEqual([])
 }
+
+test.runIf(process.platform === 'linux')(
+  'on a terminal, too, the words of workers are printed as they are',
+  async () => {
+    const words = 'a `b` _c_ **d**'
+    const failing = `console.error(${JSON.stringify(words)}); process.exit(3)`
+    const command = [
+      process.execPath,
+      `${root}dist/adapters/cli/main.js`,
+      'run',
+      '--port',
+      '0',
+      '--',
+      'node',
+      '-e',
+      failing,
+    ]
+    const quoted = command.map((part) => `'${part}'`).join(' ')
+    const { stdout } = await promisify(execFile)('script', [
+      '--quiet',
+      '--return',
+      '--command',
+      quoted,
+      '/dev/null',
+    ]).catch((error: { stdout: string }) => error)
+    expect(stdout).toContain(`status 3 before it was ready | ${words}\r\n`)
+  },
+)
