@@ -29,6 +29,8 @@ export function watchSignals(now: () => number = () => performance.now()): StopS
       else stop.abort(name)
     })
   }
+  // Node would open its inspector, by which other processes of this user, workers maybe, could run code in here.
+  process.on('SIGUSR1', () => {})
   // Whoever read the output is gone; without a listener the process would end at once and leave its workers.
   process.stdout.on('error', () => stop.abort('SIGPIPE'))
   process.stderr.on('error', () => {})

@@ -114,6 +114,15 @@ describe('a signal', () => {
     expect(fixtureProcesses()).toEqual([])
   })
 
+  test('for the debugger opens none, and stops nothing', async () => {
+    const cli = run('echo-server')
+    const url = await urlOf(cli)
+    cli.kill('SIGUSR1')
+    expect((await get(`${url}/`, 'red')).status).toBe(200)
+    cli.kill('SIGTERM')
+    expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+
   test('while the workers start gives up and leaves no process', async () => {
     const cli = run('never-ready', ['--admin', '0'])
     const admin = String((await cli.line('admin.listening'))['url'])
