@@ -67,7 +67,10 @@ const maxCheckInterval = 5_000
 
 function selfSigned(hostname: string) {
   const domains = new Set(['localhost', '127.0.0.1', '::1', hostname])
-  return { domains: [...domains], validityDays: 365 }
+  // Without them listhen's name a company in Michigan.
+  const subject = { commonName: 'localhost', organization: 'Corral', organizationalUnit: 'self-signed' }
+  const nowhere = { countryCode: '', state: '', locality: '' }
+  return { domains: [...domains], validityDays: 365, ...subject, ...nowhere }
 }
 
 /** listhen tells that a port cannot be had, but not why; and what it cannot tell in advance, it throws at the process. */

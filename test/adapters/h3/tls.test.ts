@@ -108,9 +108,10 @@ describe('with tls, the gateway', () => {
     const [response] = (await once(answer, 'response')) as [
       { statusCode: number; socket: TLSSocket; resume: () => void },
     ]
-    const { subjectaltname = '', valid_to } = response.socket.getPeerCertificate()
+    const { subject, subjectaltname = '', valid_to } = response.socket.getPeerCertificate()
     response.resume()
     expect(response.statusCode).toBe(200)
+    expect({ ...subject }).toEqual({ CN: 'localhost', O: 'Corral', OU: 'self-signed' })
     expect(subjectaltname).toContain('DNS:localhost')
     expect(subjectaltname).toContain('IP Address:127.0.0.1')
     expect(Date.parse(valid_to) - Date.now()).toBeGreaterThan(300 * 86_400_000)
