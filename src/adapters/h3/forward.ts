@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Lease, Pool } from '../../index.ts'
+import type { Core } from './core.ts'
 import type { Field } from './identity/issue.ts'
 import type { Adoption, Identity } from './identity/identify.ts'
 import { Refusal } from './problem.ts'
@@ -45,16 +46,17 @@ export class Forward {
   /**
    * A lease on the request's session, after waiting for a worker if need be.
    *
-   * @throws `SESSION_UNKNOWN` when the session had to be live, and whatever the pool refuses with.
+   * @throws `SESSION_UNKNOWN` when the session had to be live, `SESSION_BUSY` when too many wait for it, and whatever the pool
+   * refuses with.
    */
-  async wait(pool: Pool, req: IncomingMessage, proxies: number, signal: AbortSignal): Promise<Lease> {
+  async wait({ pool, upstreams, settings }: Core, req: IncomingMessage, signal: AbortSignal): Promise<Lease> {
     if (this.#adoption !== undefined && this.#adoption.step !== 'adopt') {
       const lease = pool.tryAcquire(this.sessionId)
       if (lease === undefined) throw new Refusal('SESSION_UNKNOWN')
       return lease
     }
-    const tenant = tenantOf(this.principal, clientAddress(req, proxies))
-    return pool.acquire(this.sessionId, { signal, tenant })
+    const tenant = tenantOf(this.principal, clientAddress(req, settings.proxies))
+    return upstreams.wait(this.sessionId, () => pool.acquire(this.sessionId, { signal, tenant }))
   }
 
   /**

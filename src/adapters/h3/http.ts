@@ -112,9 +112,8 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** A lease that the client's leaving gives up waiting for. */
   async #wait(): Promise<Lease> {
-    const { pool, settings } = this.#core
     this.#waiting = new AbortController()
-    const lease = await this.#request.wait(pool, this.#req, settings.proxies, this.#waiting.signal)
+    const lease = await this.#request.wait(this.#core, this.#req, this.#waiting.signal)
     this.#waiting = undefined
     return lease
   }

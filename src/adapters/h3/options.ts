@@ -188,7 +188,7 @@ export interface ClientLimits {
   readonly sendTimeout?: number | undefined
   /** Longest request target, in characters: more is answered with 414. @default 8_192 */
   readonly targetLength?: number | undefined
-  /** Requests and WebSockets of one session at the same time: more are answered with 429. @default 256 */
+  /** Requests and WebSockets of one session at the same time, waiting ones too: more are answered with 429. @default 256 */
   readonly requestsPerSession?: number | undefined
 }
 

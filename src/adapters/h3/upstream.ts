@@ -214,6 +214,8 @@ const aliveTimeout = 1_000
 /** The upstreams of the sessions that the gateway has leases on, or had. One listener per session, none per request. */
 export class Upstreams {
   readonly #live = new Map<string, Upstream>()
+  /** How many requests and WebSockets wait for the worker of a session, by its id. */
+  readonly #waiting = new Map<string, number>()
   readonly #options: UpstreamOptions
   readonly #limit: number
 
@@ -233,6 +235,24 @@ export class Upstreams {
     if (upstream.load >= this.#limit) throw new Refusal('SESSION_BUSY')
     upstream.load++
     return upstream
+  }
+
+  /**
+   * Has one more request or WebSocket of a session wait for its worker, among no more than may be under way then.
+   *
+   * @throws `SESSION_BUSY`, and whatever `acquire` rejects with.
+   */
+  async wait(sessionId: string, acquire: () => Promise<Lease>): Promise<Lease> {
+    const others = this.#waiting.get(sessionId) ?? 0
+    if (others >= this.#limit) throw new Refusal('SESSION_BUSY')
+    this.#waiting.set(sessionId, others + 1)
+    try {
+      return await acquire()
+    } finally {
+      const waiting = this.#waiting.get(sessionId) as number
+      if (waiting === 1) this.#waiting.delete(sessionId)
+      else this.#waiting.set(sessionId, waiting - 1)
+    }
   }
 
   #of(lease: Lease): Upstream {

@@ -96,8 +96,7 @@ class Upgrade {
       const headers = requestHeaders(this.#client.req, settings, this.#request, replacements(settings, this.#seen))
       const { signal } = this.#waiting
       const lease =
-        pool.tryAcquire(this.#request.sessionId) ??
-        (await this.#request.wait(pool, this.#client.req, settings.proxies, signal))
+        pool.tryAcquire(this.#request.sessionId) ?? (await this.#request.wait(this.#core, this.#client.req, signal))
       if (this.#is('closed')) {
         this.#request.release(lease, pool)
         return
