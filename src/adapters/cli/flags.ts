@@ -74,7 +74,10 @@ const table = [
     sets: 'trustForwarded',
     description: 'Proxies in front whose X-Forwarded-* tell the client, its address, and whether it came by TLS',
   },
-  { name: 'tls', description: 'Serve HTTPS with a self-signed certificate, made anew at each start' },
+  {
+    name: 'tls',
+    description: 'Serve HTTPS with a self-signed certificate for localhost and --host, made anew at each start',
+  },
   { name: 'tls-cert', value: 'file', sets: 'tls.cert', description: 'Serve HTTPS with this certificate (PEM)' },
   {
     name: 'tls-key',

@@ -198,8 +198,8 @@ export interface ListenOptions {
   /** Address or name to listen on; `0.0.0.0` or `::` for all. @default '127.0.0.1' */
   readonly hostname?: string | undefined
   /**
-   * Serves TLS: with a certificate of one's own, or with `true` a self-signed one for this machine, which is made anew each
-   * time.
+   * Serves TLS: with a certificate of one's own, or with `true` a self-signed one for `localhost`, `127.0.0.1`, `::1` and
+   * `hostname`, which is made anew each time and holds for a year.
    *
    * @default false
    */

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
+import { createServer, isIPv6 } from 'node:net'
 import { promisify } from 'node:util'
 import { listen as listhen } from 'listhen'
 import { readCredentials } from './credentials.ts'
@@ -55,7 +55,7 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
 
 /** @throws as {@link openServer} */
 export async function assertListenable(settings: ListenSettings): Promise<void> {
-  // A certificate of our own making is as good as any, and takes its time.
+  // A certificate of our own can be made for every hostname that can be listened on, and takes its time.
   const server = await openServer({ ...settings, tls: settings.tls !== true && settings.tls })
   server.close()
   server.closeAllConnections()
@@ -66,11 +66,16 @@ const minCheckInterval = 50
 const maxCheckInterval = 5_000
 
 function selfSigned(hostname: string) {
-  const domains = new Set(['localhost', '127.0.0.1', '::1', hostname])
+  const domains = new Set(['localhost', '127.0.0.1', '::1', isIPv6(hostname) ? hexadecimal(hostname) : hostname])
   // Without them listhen's name a company in Michigan.
   const subject = { commonName: 'localhost', organization: 'Corral', organizationalUnit: 'self-signed' }
   const nowhere = { countryCode: '', state: '', locality: '' }
   return { domains: [...domains], validityDays: 365, ...subject, ...nowhere }
+}
+
+/** The same address without dots: listhen makes no certificate for `::ffff:127.0.0.1`, but does for `::ffff:7f00:1`. */
+function hexadecimal(address: string): string {
+  return new URL(`http://[${address}]`).hostname.slice(1, -1)
 }
 
 /** listhen tells that a port cannot be had, but not why; and what it cannot tell in advance, it throws at the process. */

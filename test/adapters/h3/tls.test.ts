@@ -8,7 +8,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
-import { connect as connectTls } from 'node:tls'
+import { checkServerIdentity, connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createGateway, fromCookie } from 'corral/h3'
@@ -108,14 +108,21 @@ describe('with tls, the gateway', () => {
     const [response] = (await once(answer, 'response')) as [
       { statusCode: number; socket: TLSSocket; resume: () => void },
     ]
-    const { subject, subjectaltname = '', valid_to } = response.socket.getPeerCertificate()
+    const { subject, subjectaltname, valid_to } = response.socket.getPeerCertificate()
     response.resume()
     expect(response.statusCode).toBe(200)
     expect({ ...subject }).toEqual({ CN: 'localhost', O: 'Corral', OU: 'self-signed' })
-    expect(subjectaltname).toContain('DNS:localhost')
-    expect(subjectaltname).toContain('IP Address:127.0.0.1')
+    expect(subjectaltname).toBe('DNS:localhost, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1')
     expect(Date.parse(valid_to) - Date.now()).toBeGreaterThan(300 * 86_400_000)
     response.socket.destroy()
+  })
+
+  test.each(['::ffff:127.0.0.1', '127.0.0.2'])('makes one for the address %s that it listens on', async (hostname) => {
+    const { port } = await openTls((_req, res) => res.end('ok'), { tls: true, hostname })
+    const socket = connectTls({ port, host: hostname, rejectUnauthorized: false })
+    await once(socket, 'secureConnect')
+    expect(checkServerIdentity(hostname, socket.getPeerCertificate())).toBeUndefined()
+    socket.destroy()
   })
 
   test('tunnels WebSockets, and says goodbye to them', async () => {
