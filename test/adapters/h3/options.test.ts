@@ -78,7 +78,7 @@ describe('checkGateway', () => {
     await expect(checkGateway({ sessionId }, { port })).rejects.toMatchObject({ code: 'EADDRINUSE' })
     await promisify(server.close.bind(server))()
     const tls = { cert: '/no/such', key: '/no/such' }
-    await expect(checkGateway({ sessionId }, { port, tls })).rejects.toMatchObject({ option: 'tls' })
+    await expect(checkGateway({ sessionId }, { port, tls })).rejects.toMatchObject({ option: 'tls.cert' })
     await checkGateway({ sessionId }, { port })
     const listener = await createGateway(pool, { sessionId }).listen({ port })
     await listener.close()
