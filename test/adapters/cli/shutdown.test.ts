@@ -116,6 +116,8 @@ describe('a signal', () => {
 
   test('for the debugger opens none, and stops nothing', async () => {
     const cli = run('echo-server')
+    await cli.line('worker.spawning')
+    cli.kill('SIGUSR1')
     const url = await urlOf(cli)
     cli.kill('SIGUSR1')
     expect((await get(`${url}/`, 'red')).status).toBe(200)
