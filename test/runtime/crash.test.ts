@@ -37,6 +37,18 @@ describe('a worker that dies while it is leased', () => {
     ])
   })
 
+  test('is counted as one for want of memory when it was', async () => {
+    const { acquire, backend, pool, told } = await openPool({ size: { min: 2 }, restart })
+    const reasons = { w2: {}, w1: { cause: 'oom' } } as const
+    for (const [id, cause] of Object.entries(reasons)) {
+      expect((await acquire(id)).worker.id).toBe(id)
+      backend.worker(id).exit({ signal: 'SIGKILL', ...cause })
+      await settled()
+    }
+    expect(told('session.lost')).toMatchObject([{ reason: 'crashed' }, { reason: 'oom' }])
+    expect(pool.stats().totals).toMatchObject({ workersCrashed: 2, workersOutOfMemory: 1 })
+  })
+
   test('loses a session without open connections too', async () => {
     const { acquire, backend, told, pool } = await openPool({ restart })
     const lease = await acquire('a')

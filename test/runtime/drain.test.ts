@@ -1,7 +1,8 @@
+import { createPool } from 'corral'
 import { describe, expect, test } from 'vitest'
 import { FakeBackend } from '../support/fake-backend.ts'
 import { isSettled, openPool, rejection } from '../support/scene.ts'
-import { settled } from '../support/virtual-clock.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 describe('close', () => {
   test('ends every session, stops every worker, and resolves when the last is gone', async () => {
@@ -65,6 +66,15 @@ describe('close', () => {
     await pool.drain()
     expect(told('pool.draining')).toHaveLength(1)
     expect(told('pool.stopped')).toHaveLength(1)
+  })
+
+  test('comes with the end of the block that holds the pool', async () => {
+    const backend = new FakeBackend()
+    {
+      await using pool = await createPool({ worker: backend, clock: new VirtualClock(), host: false })
+      expect(pool.stats().workers.healthy).toBe(1)
+    }
+    expect(backend.alive).toEqual([])
   })
 
   test('stops workers that are being started', async () => {

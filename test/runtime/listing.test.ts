@@ -116,6 +116,13 @@ describe('the list of workers', () => {
   })
 })
 
+test('what a backend tells of its isolation stands in the stats', async () => {
+  const isolation = { level: 'group', missing: ['limits.disk'] }
+  const backend = Object.assign(new FakeBackend(), { status: () => isolation })
+  expect((await openPool({}, backend)).pool.stats().isolation).toEqual(isolation)
+  expect((await openPool()).pool.stats()).not.toHaveProperty('isolation')
+})
+
 describe('times', () => {
   test('are since the Unix epoch, by the origin that the clock of the pool names', async () => {
     const clock = Object.assign(new VirtualClock(), { timeOrigin: 1_700_000_000_000 })
