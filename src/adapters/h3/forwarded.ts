@@ -53,29 +53,35 @@ export interface Trusted {
 
 /** Takes note of a field of a trusted proxy, or passes it on when it is none that is added to. */
 export function addTrusted(trusted: Trusted, headers: string[], name: string, value: string): void {
-  const lower = name.toLowerCase()
-  const key = lower === 'forwarded' ? lower : lower.slice('x-forwarded-'.length)
-  if (lower.startsWith('x-forwarded-') || lower === 'forwarded') {
-    if (key === 'prefix') {
-      trusted.prefix ??= value
-      return
-    }
-    if (key === 'for' || key === 'proto' || key === 'host' || key === 'port' || key === 'forwarded') {
-      const before = trusted[key]
-      trusted[key] = before === undefined ? value : `${before}, ${value}`
-      return
-    }
+  const key = keys.get(name.toLowerCase())
+  if (key === undefined) {
+    headers.push(name, value)
+    return
   }
-  headers.push(name, value)
+  const before = trusted[key]
+  trusted[key] = before === undefined ? value : `${before}, ${value}`
+}
+
+const keys: ReadonlyMap<string, 'for' | 'proto' | 'host' | 'port' | 'prefix' | 'forwarded'> = new Map([
+  ['x-forwarded-for', 'for'],
+  ['x-forwarded-proto', 'proto'],
+  ['x-forwarded-host', 'host'],
+  ['x-forwarded-port', 'port'],
+  ['x-forwarded-prefix', 'prefix'],
+  ['forwarded', 'forwarded'],
+])
+
+/** What the outermost of the trusted proxies said of the client. */
+export function outermost(listed: string, proxies: number): string {
+  return saidBy(listed, proxies)[0]?.trim() ?? ''
 }
 
 /**
- * What the outermost of the trusted proxies said of the client, in a field that each of them adds to or sets anew: what is in
- * front of theirs anyone can have made up.
+ * What the trusted proxies said, the outermost first, in a field that each of them adds to or sets anew: what is in front of
+ * theirs anyone can have made up.
  */
-export function outermost(listed: string, proxies: number): string {
-  const said = listed.split(',')
-  return said[Math.max(0, said.length - proxies)]?.trim() ?? ''
+function saidBy(listed: string, proxies: number): string[] {
+  return listed.split(',').slice(-proxies)
 }
 
 /** Adds what the worker is told about the client (RFC 7239, and the older fields that it replaces). */
@@ -87,7 +93,7 @@ export function pushForwarded(headers: string[], peer: Peer, prefix: string, tru
   if (host !== undefined) headers.push('X-Forwarded-Host', host)
   const port = saidIn('port', trusted) || peer.port
   if (port !== undefined) headers.push('X-Forwarded-Port', port)
-  const path = (trusted.prefix ?? '') + prefix
+  const path = outerPrefix(trusted) + prefix
   if (path !== '') headers.push('X-Forwarded-Prefix', path)
   headers.push('Forwarded', trusted.forwarded === undefined ? peer.element : `${trusted.forwarded}, ${peer.element}`)
 }
@@ -95,6 +101,13 @@ export function pushForwarded(headers: string[], peer: Peer, prefix: string, tru
 function saidIn(key: 'proto' | 'host' | 'port', trusted: Trusted): string | undefined {
   const listed = trusted[key]
   return listed === undefined ? undefined : outermost(listed, trusted.proxies)
+}
+
+/** Each proxy cuts off what is in front by then: what they say makes one path. */
+function outerPrefix({ prefix, proxies }: Trusted): string {
+  if (prefix === undefined) return ''
+  const said = saidBy(prefix, proxies)
+  return said.map((path) => path.trim()).join('')
 }
 
 /** RFC 7239 §6: IPv6 in brackets and quotes, `unknown` where there is no address. */

@@ -141,6 +141,21 @@ describe('request headers', () => {
     },
   )
 
+  test.each([
+    [1, '/inner/s/red'],
+    [2, '/outer/inner/s/red'],
+    [4, '/evil/outer/inner/s/red'],
+  ])(
+    'of %i trusted proxies, all tell of what was cut off the path, and nobody in front of them',
+    async (proxies, prefix) => {
+      const { fields } = await seen(['Host: a', 'X-Forwarded-Prefix: /evil', 'X-Forwarded-Prefix: /outer, /inner'], {
+        trustForwarded: proxies,
+        sessionId: fromPath(),
+      })
+      expect(fields['x-forwarded-prefix']).toEqual([prefix])
+    },
+  )
+
   test('Host is the worker’s, or the client’s with host: keep', async () => {
     const rewritten = await seen(['Host: example.org'])
     expect(rewritten.fields.host?.[0]).toMatch(/^127\.0\.0\.1:\d+$/)
