@@ -35,6 +35,7 @@ const te = 4
 const forwarded = 5
 const coding = 6
 const contentLength = 7
+const credentials = 8
 
 /**
  * RFC 9110 §7.6.1: these concern one connection only and end with it, besides every field that `Connection` lists.
@@ -54,6 +55,7 @@ const requestFields: ReadonlyMap<string, number> = new Map([
   ['http2-settings', drop],
   ['te', te],
   ['host', host],
+  ['authorization', credentials],
   ['forwarded', forwarded],
   ['x-real-ip', forwarded],
 ])
@@ -64,9 +66,9 @@ const requestFields: ReadonlyMap<string, number> = new Map([
  * completed by {@link nameWorker} once there is a worker: what is wrong with a request shows before one is spent on it.
  *
  * @param replaced what to send in place of the client's fields.
- * @throws `REQUEST_INVALID` when there is more than one `Host` or one that names no host (RFC 9112 §3.2), a length beyond
- * counting, or a transfer coding in HTTP/1.0 (§6.1); `HTTP_VERSION_UNSUPPORTED`, `HEADERS_TOO_LARGE`,
- * `TRANSFER_CODING_UNSUPPORTED`.
+ * @throws `REQUEST_INVALID` when there is more than one `Host` or one that names no host (RFC 9112 §3.2), more than one
+ * `Authorization`, a length beyond counting, or a transfer coding in HTTP/1.0 (§6.1); `HTTP_VERSION_UNSUPPORTED`,
+ * `HEADERS_TOO_LARGE`, `TRANSFER_CODING_UNSUPPORTED`.
  */
 export function requestHeaders(
   req: IncomingMessage,
@@ -83,12 +85,18 @@ export function requestHeaders(
   // RFC 9113 §8.2.3: HTTP/2 may split a cookie field, and HTTP/1 may not see that.
   const cookies: string[] | undefined = req.httpVersionMajor === 2 ? [] : undefined
   let clientHost: string | undefined
+  let authorization: string | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string
     const value = raw[i + 1] as string
     const field = fieldOf(name)
+    if (field === credentials) {
+      // RFC 9110 §5.3: it is no list. Node shows the first to an authoriser, and a worker may go by the last.
+      if (authorization !== undefined) throw new Refusal('REQUEST_INVALID')
+      authorization = value
+    }
     if (replaced !== undefined && Object.hasOwn(replaced, name.toLowerCase())) continue
-    if (field === keep) {
+    if (field === keep || field === credentials) {
       if (cookies !== undefined && name === 'cookie') cookies.push(value)
       else if (!isLeftOut(name, listed, policy.telling)) headers.push(name, value)
     } else if (field === host) {
@@ -249,6 +257,8 @@ function fieldOf(name: string): number {
   switch (name.charCodeAt(0) | 0x20) {
     case 0x3a: // The pseudo-header fields of HTTP/2 (RFC 9113 §8.3).
       return drop
+    case 0x61: // a, which many fields begin with that are not special
+      return name.length === 13 ? (requestFields.get(name.toLowerCase()) ?? keep) : keep
     case 0x63: // c
     case 0x65: // e
     case 0x66: // f

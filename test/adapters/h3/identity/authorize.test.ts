@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import { createServer } from 'node:http'
 import { HTTPError } from 'h3'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -9,6 +10,9 @@ import { dial, get, openScene, signal } from '../_scene.ts'
 
 const [alice, bob] = ['alice-0123456789abcdef', 'bob-0123456789abcdef']
 const tokens = { [alice]: 'alice', [bob]: 'bob' }
+
+const handshake =
+  'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
 
 function bearer(token: string): Record<string, string> {
   return { authorization: `Bearer ${token}` }
@@ -208,13 +212,30 @@ describe('an authoriser of one’s own', () => {
     ['returns an empty name', async () => '', 500, 'INTERNAL_ERROR'],
     ['returns a name without end', () => 'x'.repeat(257), 500, 'INTERNAL_ERROR'],
   ])('that %s', async (_what, authorize, status, code) => {
-    const { port, pool } = await openScene((_req, res) => res.end('ok'), { authorize })
+    const { port, pool, failures } = await openScene((_req, res) => res.end('ok'), { authorize })
     const response = await get(port, '/')
     expect(response.status).toBe(status)
+    expect(failures).toMatchObject([{ code, status, cause: expect.anything() as unknown }])
     const body = await response.text()
     expect(JSON.parse(body)).toMatchObject({ code })
     expect(body).not.toContain('database')
     expect(pool.acquired).toEqual([])
+  })
+
+  test.each<[string, readonly string[], string]>([
+    ['a request', [], ''],
+    ['a request of which workers do not get it', ['authorization'], ''],
+    ['a handshake', [], handshake],
+  ])('is not believed when Authorization comes twice with %s: 400', async (_what, consumes, more) => {
+    const authorize = Object.assign((req: IncomingMessage) => req.headers.authorization, { consumes })
+    const { port, pool, failures } = await openScene((_req, res) => res.end('ok'), { authorize })
+    const client = await dial(port)
+    client.send(
+      `GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${more}Authorization: alice\r\nauthorization: bob\r\n\r\n`,
+    )
+    expect(await client.head()).toMatch(/^HTTP\/1\.1 400 /)
+    expect(pool.acquired).toEqual([])
+    expect(failures).toMatchObject([{ code: 'REQUEST_INVALID' }])
   })
 
   test('says by which scheme it wants to be convinced', async () => {
