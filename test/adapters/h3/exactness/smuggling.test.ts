@@ -199,6 +199,8 @@ describe('lines', () => {
 
   test.each([
     ['GET', 'RTSP/1.0'],
+    ['POST', 'RTSP/1.1'],
+    ['OPTIONS', 'RTSP/1.0'],
     ['SOURCE', 'ICE/1.0'],
   ])('with a method that HTTP has, %s, of %s: what the worker gets is HTTP', async (method, protocol) => {
     const stage = await openStage()
