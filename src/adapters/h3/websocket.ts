@@ -47,6 +47,8 @@ export function assertHandshake(req: IncomingMessage): void {
   ) {
     throw new Refusal('UPGRADE_INVALID')
   }
+  // Of ordinary requests Node looks at this itself.
+  if ((headers.expect ?? '100-continue').toLowerCase() !== '100-continue') throw new Refusal('EXPECTATION_UNSUPPORTED')
 }
 
 type Phase =

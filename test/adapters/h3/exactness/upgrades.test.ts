@@ -35,6 +35,14 @@ describe('a request to upgrade', () => {
     expect(stage.got).toEqual([])
   })
 
+  test('that expects something: 417, and costs no worker', async () => {
+    const stage = await openStage()
+    stage.client.send(request('GET / HTTP/1.1', [...upgrade, key, 'Expect: more']))
+    await expectRefusal(stage, 417, 'EXPECTATION_UNSUPPORTED')
+    expect(stage.pool.acquired).toEqual([])
+    expect(stage.got).toEqual([])
+  })
+
   test.each<[string, string[]]>([
     ['to h2c', ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA']],
     ['to one of several protocols', ['Connection: Upgrade', 'Upgrade: websocket, h2c']],
