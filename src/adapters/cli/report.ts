@@ -162,8 +162,8 @@ const WARNINGS: ReadonlySet<ReportEvent['type']> = new Set([
   'request.failed',
 ])
 
-function isWarning({ type }: ReportEvent): boolean {
-  return WARNINGS.has(type)
+function isWarning(event: ReportEvent): boolean {
+  return WARNINGS.has(event.type) || (event.type === 'worker.draining' && event.failure !== null)
 }
 
 function ownerOf(principal: string | undefined): string {
