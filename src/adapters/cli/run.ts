@@ -103,7 +103,7 @@ async function serve(
   await delay(options.drainDelay, AbortSignal.any([cut, crash]))
   // Cut short, it is the caller that closes the pool, and the end of the process that cuts what is open.
   await Promise.race([
-    Promise.all([pool.drain({ deadline: grace }), listener.close({ grace })]),
+    Promise.all([pool.drain({ deadline: grace }), listener.close({ grace: grace + lastWords(grace) })]),
     aborted(AbortSignal.any([cut, crash])),
   ])
   if (cut.aborted) report({ type: 'gateway.cutting', signal: String(cut.reason) })
@@ -179,6 +179,11 @@ async function listening<T>(
     if (cause instanceof InvalidOptionError) throw cause
     throw new ListenError(flag, address, cause)
   }
+}
+
+/** How much longer than the pool the listener waits: what is over at the deadline is answered, and the answers get to leave. */
+function lastWords(grace: number): number {
+  return Math.min(1_000, grace)
 }
 
 /** Resolves after a while, or as soon as the signal aborts. */

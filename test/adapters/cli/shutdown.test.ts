@@ -61,6 +61,20 @@ describe('a signal', () => {
     expect(fixtureProcesses()).toEqual([])
   })
 
+  test('answers what has no answer yet when the grace is over', async () => {
+    const cli = run('echo-server', ['--grace', '200ms', '--max', '8', '--tenant-sessions', 'none'])
+    const url = await urlOf(cli)
+    const ids = Array.from({ length: 8 }, (_, i) => `session-${i}`)
+    const hanging = ids.map((id) => get(`${url}/hang`, id))
+    for (const sessionId of ids) await cli.line('session.started', { sessionId })
+    cli.kill('SIGTERM')
+    for (const response of await Promise.all(hanging)) {
+      expect(response.status).toBe(502)
+      expect(await response.json()).toMatchObject({ code: 'SESSION_ENDED' })
+    }
+    expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+  })
+
   test('a second time stops at once', async () => {
     const cli = run('echo-server', ['--grace', '10m'])
     const endless = await get(`${await urlOf(cli)}/sse`, 'red')
