@@ -150,6 +150,15 @@ describe('corral run', () => {
     expect(blue['count']).toBe(mode === 'dirty' ? 2 : 1)
     await stop(cli)
   })
+
+  test('warns of a worker that cannot be reset', async () => {
+    const reset = ['--max', '1', '--ttl', '0', '--reuse', 'reset', '--reset-path', '/reset', '--env', 'FAIL_RESET=1']
+    const cli = corral(['run', '--port', '0', ...reset, ...worker('echo-server')])
+    const [, url = ''] = /gateway listening on (\S+)/.exec(await cli.text('gateway listening on')) ?? []
+    await getJson(url, 'red')
+    expect(await cli.text('w1 stopping')).toMatch(/^\[warn\] worker w1 stopping: .*500/)
+    await stop(cli)
+  })
 })
 
 describe('corral run fails with one message and status 1 when', () => {
