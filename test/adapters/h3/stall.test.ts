@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { RawConnection, Scene } from './_scene.ts'
 import { readClose } from './_frames.ts'
@@ -74,12 +73,14 @@ describe('a worker that does not read', () => {
   })
 
   test('for a while is waited for, and then has all the time it wants', async () => {
-    const held = signal()
+    const [held, taken, answer] = [signal(), signal(), signal()]
     const scene = await openScene(
       async (req, res) => {
+        if (req.headers['x-session-id'] !== 'red') return
         await held.promise
         const { length } = await textOf(req)
-        await delay(3 * sendTimeout)
+        taken.resolve()
+        await answer.promise
         res.end(String(length))
       },
       { upstream },
@@ -89,7 +90,13 @@ describe('a worker that does not read', () => {
     client.send(upload + chunk(flood) + chunk(''))
     await once(await accepted, 'pause')
     held.resolve()
-    await client.head()
+    await taken.promise
+    // The time of one that begins later to be held back runs out later, too.
+    const other = await dial(scene.port)
+    other.send(upload.replace('red', 'blue') + chunk(flood))
+    expect(await other.head()).toMatch(/^HTTP\/1\.1 504 /)
+    answer.resolve()
+    expect(await client.head()).toMatch(/^HTTP\/1\.1 200 /)
     expect(await client.takeBytes(8)).toBe(String(flood.length))
     client.socket.destroy()
   })
