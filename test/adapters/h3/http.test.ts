@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { FakePool } from './_pool.ts'
+import { Pour } from './_pour.ts'
 import type { Handler } from './_scene.ts'
 import {
   dial,
@@ -306,33 +307,20 @@ describe('streaming', () => {
 
   test('a client that does not read holds the worker back', async () => {
     const size = 64 * 1024 * 1024
-    const blocked = signal()
-    let written = 0
-    const { port, pool } = await openScene((_req, res) => {
-      const chunk = Buffer.alloc(64 * 1024, 'x')
-      const push = () => {
-        while (written < size) {
-          written += chunk.length
-          if (!res.write(chunk)) {
-            const timer = setTimeout(blocked.resolve, 300)
-            res.once('drain', () => {
-              clearTimeout(timer)
-              push()
-            })
-            return
-          }
-        }
-        res.end()
-      }
-      push()
+    const begun = signal<Pour>()
+    const { port, pool } = await openScene(async (_req, res) => {
+      const pour = new Pour(res, size)
+      begun.resolve(pour)
+      await pour.finished
+      res.end()
     })
     const req = request({ port, headers: { 'x-session-id': 'red' } }).end()
     const res = await new Promise<NodeJS.ReadableStream>((resolve) => {
       req.on('response', resolve)
     })
-    await blocked.promise
-    // What the sockets of three processes hold, and nothing near the whole.
-    expect(written).toBeLessThan(24 * 1024 * 1024)
+    const pour = await begun.promise
+    // What the sockets on the way hold, and nothing near the whole.
+    expect(await pour.blocked(port)).toBeLessThan(24 * 1024 * 1024)
     let read = 0
     for await (const chunk of res) read += (chunk as Buffer).length
     expect(read).toBe(size)
@@ -341,8 +329,9 @@ describe('streaming', () => {
 
   test('a worker that does not read holds the client back', async () => {
     const size = 64 * 1024 * 1024
-    const resume = signal()
+    const [begun, resume] = [signal(), signal()]
     const { port } = await openScene(async (req, res) => {
+      begun.resolve()
       await resume.promise
       let read = 0
       for await (const chunk of req) read += (chunk as Buffer).length
@@ -352,27 +341,12 @@ describe('streaming', () => {
     const answered = new Promise<NodeJS.ReadableStream>((resolve) => {
       req.on('response', resolve)
     })
-    const chunk = Buffer.alloc(64 * 1024, 'x')
-    let written = 0
-    const blocked = signal()
-    const push = () => {
-      while (written < size) {
-        written += chunk.length
-        if (!req.write(chunk)) {
-          const timer = setTimeout(blocked.resolve, 300)
-          req.once('drain', () => {
-            clearTimeout(timer)
-            push()
-          })
-          return
-        }
-      }
-      req.end()
-    }
-    push()
-    await blocked.promise
-    expect(written).toBeLessThan(24 * 1024 * 1024)
+    const pour = new Pour(req, size)
+    await begun.promise
+    expect(await pour.blocked(port)).toBeLessThan(24 * 1024 * 1024)
     resume.resolve()
+    await pour.finished
+    req.end()
     let text = ''
     for await (const part of await answered) text += part
     expect(text).toBe(String(size))

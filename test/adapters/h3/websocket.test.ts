@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { QueueFullError } from 'corral'
 import { fromPath, fromQuery } from 'corral/h3'
+import { Pour } from './_pour.ts'
 import type { RawConnection, Scene } from './_scene.ts'
 import { dial, fieldsOf, openScene, rawWorker, signal } from './_scene.ts'
 
@@ -307,31 +308,12 @@ describe('an open WebSocket', () => {
 
 describe('flow control', () => {
   test.each(['client', 'worker'] as const)('a %s that does not read holds the other end back', async (side) => {
-    const { client, worker, pool } = await openTunnel()
+    const { client, worker, pool, port } = await openTunnel()
     const [reader, writer] = side === 'client' ? [client, worker] : [worker, client]
     reader.socket.pause()
-    const chunk = Buffer.alloc(64 * 1024, 'x')
     const size = 64 * 1024 * 1024
-    let written = 0
-    const blocked = signal()
-    const finished = signal()
-    const push = () => {
-      while (written < size) {
-        written += chunk.length
-        if (!writer.socket.write(chunk)) {
-          const timer = setTimeout(() => blocked.resolve(), 300)
-          writer.socket.once('drain', () => {
-            clearTimeout(timer)
-            push()
-          })
-          return
-        }
-      }
-      finished.resolve()
-    }
-    push()
-    await blocked.promise
-    expect(written).toBeLessThan(24 * 1024 * 1024)
+    const pour = new Pour(writer.socket, size)
+    expect(await pour.blocked(port)).toBeLessThan(24 * 1024 * 1024)
     let read = 0
     reader.socket.removeAllListeners('data')
     const all = new Promise<void>((resolve) => {
@@ -341,7 +323,7 @@ describe('flow control', () => {
       })
     })
     reader.socket.resume()
-    await finished.promise
+    await pour.finished
     await all
     expect(read).toBe(size)
     client.socket.destroy()
