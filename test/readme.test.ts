@@ -1,15 +1,21 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, test } from 'vitest'
+import getPort from 'get-port'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Flag, flags } from '../src/adapters/cli/flags.ts'
 import { problems } from '../src/adapters/h3/problem.ts'
 import { root } from './_build.ts'
+import { fixtureMark, fixturePath, leavesNoProcess } from './_processes.ts'
 import { corral, urlOf, usesCli } from './adapters/cli/_cli.ts'
 
 usesCli()
+leavesNoProcess()
 
 const readme = readFileSync(`${root}README.md`, 'utf8')
+const operating = readFileSync(`${root}docs/operating.md`, 'utf8')
 const source = (path: string) => readFileSync(`${root}src/${path}`, 'utf8')
 
 describe('the README', () => {
@@ -59,14 +65,44 @@ describe('the README', () => {
     const folder = `${root}build/readme`
     rmSync(folder, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
-    const text = readme + readFileSync(`${root}docs/operating.md`, 'utf8')
-    const blocks = [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)]
+    const blocks = [...(readme + operating).matchAll(/^```ts\n([\s\S]*?)^```$/gm)]
     for (const [index, [, block = '']] of blocks.entries()) writeFileSync(`${folder}/${index}.ts`, block)
     const config = { extends: '../../tsconfig.json', compilerOptions: { noUnusedLocals: false }, include: ['*.ts'] }
     writeFileSync(`${folder}/tsconfig.json`, JSON.stringify(config))
     const tsc = `${root}node_modules/typescript/bin/tsc`
     expect(() => execFileSync(process.execPath, [tsc, '--project', folder], { stdio: 'inherit' })).not.toThrow()
   }, 120_000)
+})
+
+test('docs/operating.md shows how sessions are listed and ended, and a worker drained, from a shell', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'corral-docs-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  const program = (name: string, ...command: string[]) =>
+    writeFileSync(`${folder}/${name}`, `#!/bin/sh\nexec ${command.join(' ')}\n`, { mode: 0o755 })
+  const marks = Object.entries(fixtureMark).map(([key, value]) => `${key}=${value}`)
+  program('corral', process.execPath, `${root}dist/adapters/cli/main.js`, '"$@"')
+  program('my-binary', 'env', ...marks, process.execPath, fixturePath('echo-server'))
+  const [port, admin] = [await getPort(), await getPort()]
+  const [, block = ''] = /^```sh\n([^`]*--admin-token-file[^`]*)^```$/m.exec(operating) ?? []
+  const script = block
+    .replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`)
+    .replaceAll('127.0.0.1:8081', `127.0.0.1:${admin}`)
+    .replace('--admin 8081', `--admin ${admin} --port ${port} --json`)
+  const { stdout, stderr } = await promisify(execFile)(
+    'bash',
+    ['-ec', `trap 'kill %1 2>&- || :' EXIT\n${script}\nwait`],
+    {
+      cwd: folder,
+      env: { ...process.env, PATH: `${folder}:${process.env['PATH']}` },
+    },
+  )
+  expect(stderr).toBe('')
+  expect(stdout).toContain('{"status":"ready"}')
+  expect(stdout).toMatch(/\{"sessions":\[\{"id":"red",[^\]]*"workerId":"w1"/)
+  expect(stdout).toMatch(/"session.ended","workerId":"w1".*"reason":"released"/)
+  expect(stdout).toMatch(/\{"id":"w2","state":"draining"/)
+  expect(stdout).toContain('"gateway.stopped"')
+  expect(stdout).not.toContain('urn:corral:problem')
 })
 
 function after(name: string): string {
