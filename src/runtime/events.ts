@@ -4,7 +4,7 @@ import { lossReason, SessionLostError, WorkerStartError, type LossReason } from 
 
 /** What happened, by name: the argument that listeners of {@link Pool.on} get. */
 export interface PoolEvents {
-  /** A process is being started, for the first time or again. */
+  /** A process is being started, for the first time or again: `incarnation` says how many times the worker was restarted. */
   'worker.spawning': WorkerEvent & { incarnation: number }
   /** The worker passed its readiness check and can be leased. */
   'worker.ready': WorkerEvent & { pid: number | undefined; address: WorkerAddress }

@@ -95,7 +95,7 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
     case 'pool.running':
       return `pool running: ${event.workers.total} ${event.workers.total === 1 ? 'worker' : 'workers'} ready`
     case 'worker.spawning':
-      return `worker ${event.workerId} starting${event.incarnation > 1 ? ` (start ${event.incarnation})` : ''}`
+      return `worker ${event.workerId} starting${event.incarnation > 0 ? ` (start ${event.incarnation + 1})` : ''}`
     case 'worker.ready':
       return `worker ${event.workerId} ready${pidOf(event.pid)}, ${addressOf(event.address)}`
     case 'worker.resetting':

@@ -29,6 +29,8 @@ suite('a report', () => {
 
   test.each<[Exclude<ReportEvent, { type: 'error' }>, string]>([
     [{ type: 'gateway.listening', url: 'http://127.0.0.1:1', port: 1 }, 'gateway listening on http://127.0.0.1:1'],
+    [{ type: 'worker.spawning', workerId: 'w1', incarnation: 0 }, 'worker w1 starting'],
+    [{ type: 'worker.spawning', workerId: 'w1', incarnation: 1 }, 'worker w1 starting (start 2)'],
     [
       { type: 'worker.ready', workerId: 'w1', pid: 12, address: { host: '127.0.0.1', port: 4000 } },
       'worker w1 ready, pid 12, 127.0.0.1:4000',
