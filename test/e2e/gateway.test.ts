@@ -187,3 +187,16 @@ function link(path: string): string {
     return ''
   }
 }
+
+test.each(['code=3', 'signal=SIGKILL', 'signal=SIGTERM'])(
+  'a body that ends with the connection of a process that dies (%s) is never taken for a whole one',
+  async (how) => {
+    const { listener } = await open({ size: { min: 1, max: 4 } })
+    const url = `${listener.url}/crash-midway?ends=with-connection&${how}`
+    for (let i = 0; i < 12; i++) {
+      const response = await request(url, { headers: { 'x-session-id': `session-${i}` } })
+      expect(response.statusCode).toBe(200)
+      await expect(response.body.text()).rejects.toThrow()
+    }
+  },
+)

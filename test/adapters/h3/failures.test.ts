@@ -273,6 +273,41 @@ describe('a close-delimited response', () => {
     expect(await pool.idle()).toBe(0)
   })
 
+  test('is cut when the worker closes, and what it accepts after that is reset, as a dying process does', async () => {
+    let accepted = 0
+    const worker = rawWorker(async (connection) => {
+      if (accepted++ > 0) {
+        // Sooner than the gateway looks again, and not before it has seen that it was accepted.
+        setTimeout(() => connection.socket.resetAndDestroy(), 10)
+        return
+      }
+      await connection.head()
+      connection.send(`${head}some of it`)
+      connection.socket.end()
+    })
+    const { port, pool } = await openScene(worker)
+    await expect((async () => (await get(port, '/')).text())()).rejects.toThrow('terminated')
+    expect(accepted).toBe(2)
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('ends when the worker closes the next connection, too, and politely', async () => {
+    let accepted = 0
+    const worker = rawWorker(async (connection) => {
+      if (accepted++ > 0) {
+        connection.socket.end()
+        return
+      }
+      await connection.head()
+      connection.send(`${head}all of it`)
+      connection.socket.end()
+    })
+    const { port, pool } = await openScene(worker)
+    expect(await (await get(port, '/')).text()).toBe('all of it')
+    expect(accepted).toBe(2)
+    expect(await pool.idle()).toBe(0)
+  })
+
   test('is cut when the session was lost', async () => {
     const worker = rawWorker(async (connection) => {
       await connection.head()
