@@ -83,7 +83,7 @@ const table = [
     name: 'tls-key',
     value: 'file',
     sets: 'tls.key',
-    description: `Key of --tls-cert (PEM); ${passphraseVariable} of the environment decrypts it`,
+    description: `Key of --tls-cert (PEM); ${passphraseVariable} of the environment, unless empty, decrypts it`,
   },
   {
     name: 'headers-timeout',

@@ -83,7 +83,7 @@ function tls(given: Given, env: NodeJS.ProcessEnv): RunOptions['tls'] {
   if (given.has('tls-cert') !== given.has('tls-key')) throw new UsageError('--tls-cert and --tls-key go together')
   if (!given.has('tls-cert')) return given.has('tls')
   if (given.has('tls')) throw new UsageError('--tls makes a certificate, and --tls-cert brings one: give one of them')
-  return { cert, key, passphrase: env[passphraseVariable] }
+  return { cert, key, passphrase: env[passphraseVariable] || undefined }
 }
 
 function healthPath(given: Given): string | undefined {

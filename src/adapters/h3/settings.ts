@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
+import { InvalidOptionError } from '../../index.ts'
 import { check, count, duration, isPort, object } from '../check.ts'
 import type { Credentials } from './credentials.ts'
 import type { IdentitySettings } from './identity/settings.ts'
@@ -125,13 +126,16 @@ function readTls(tls: NonNullable<ListenOptions['tls']>): ListenSettings['tls'] 
   if (typeof tls === 'boolean') return tls
   object('tls', tls, ['cert', 'key', 'passphrase'])
   const { cert, key, passphrase } = tls
-  const isText = (value: unknown) => typeof value === 'string' && value !== ''
-  // Neither a key nor its passphrase belongs into a message.
-  const secret = (name: string, value: unknown) => check(name, 'PEM, or the path of a file', isText(value), Boolean)
-  secret('tls.cert', cert)
-  secret('tls.key', key)
-  check('tls.passphrase', 'text', passphrase === undefined || isText(passphrase), Boolean)
+  assertSecret('tls.cert', 'PEM, or the path of a file', cert)
+  assertSecret('tls.key', 'PEM, or the path of a file', key)
+  if (passphrase !== undefined) assertSecret('tls.passphrase', 'text', passphrase)
   return { cert, key, ...(passphrase !== undefined && { passphrase }) }
+}
+
+/** @throws `INVALID_OPTION`, in which neither a key nor its passphrase belongs: an empty one is no secret. */
+function assertSecret(option: string, expected: string, value: unknown): void {
+  if (typeof value === 'string' && value !== '') return
+  throw new InvalidOptionError(option, expected, value === '' ? '""' : typeof value)
 }
 
 /** @throws `INVALID_OPTION` */

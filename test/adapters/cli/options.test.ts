@@ -178,6 +178,11 @@ describe('corral run', () => {
     expect(parse('--tls-cert c --tls-key k -- a', env).tls).toEqual({ cert: 'c', key: 'k', passphrase: 'secret' })
   })
 
+  test('an empty passphrase in the environment is none', () => {
+    const { tls } = parse('--tls-cert c --tls-key k -- a', { CORRAL_TLS_PASSPHRASE: '' })
+    expect(tls).toEqual({ cert: 'c', key: 'k', passphrase: undefined })
+  })
+
   test.each([
     ['session.maxAge is not session.maxAgeing', '--max-age is not session.maxAgeing'],
     ['isolation "full" without isolation.network "none"', '--isolation "full" without --network "none"'],
