@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import { InvalidOptionError } from '../index.ts'
 
 export function isBoolean(value: unknown): boolean {
@@ -6,6 +7,11 @@ export function isBoolean(value: unknown): boolean {
 
 export function isPort(value: unknown): boolean {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65_535
+}
+
+/** What one can listen on: with a colon in it, it is an address of IPv6, and not another one with a port. */
+export function isHostname(value: unknown): boolean {
+  return typeof value === 'string' && value !== '' && (!value.includes(':') || isIPv6(value))
 }
 
 /** A time in milliseconds that a timer can wait, or the fallback. @throws `INVALID_OPTION` */

@@ -1,6 +1,6 @@
 import type { Pool } from '../../index.ts'
 import { InvalidOptionError } from '../../index.ts'
-import { check, isPort, object } from '../check.ts'
+import { check, isHostname, isPort, object } from '../check.ts'
 import type { Gateway } from '../h3/index.ts'
 import { digestOf } from './access.ts'
 
@@ -96,7 +96,7 @@ export function readListenOptions(options: AdminListenOptions): { port: number; 
   const { port = 8081, hostname = '127.0.0.1' } = options
   return {
     port: check('port', 'an integer from 0 to 65535', port, isPort),
-    hostname: check('hostname', 'an IP address or a host name', hostname, (it) => typeof it === 'string' && it !== ''),
+    hostname: check('hostname', 'an IP address or a host name, without a port', hostname, isHostname),
   }
 }
 

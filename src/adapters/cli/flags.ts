@@ -20,7 +20,7 @@ const table = [
     name: 'port',
     value: 'number',
     default: '8080',
-    description: 'Port to listen on; 0 takes a free one and prints it',
+    description: 'Port to listen on; 0 takes a free one and prints it; none that browsers refuse, such as 6000',
   },
   {
     name: 'session',

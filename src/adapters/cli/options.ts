@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import type { ListenOptions } from '../h3/index.ts'
 import { passphraseVariable } from './flags.ts'
 import { type Given, UsageError, count, duration, invalid, oneOf, path, port, readFlags, readSecret } from './given.ts'
@@ -148,7 +149,9 @@ function accessLog(given: Given): RunOptions['accessLog'] {
 }
 
 function address(text: string): { host: string; port: number } {
-  const [, host, digits] = /^(?:(\[[^\]]+\]|[^:]+):)?(\d+)$/.exec(text) ?? []
-  if (digits === undefined) throw invalid('admin', text, 'HOST:PORT or PORT')
-  return { host: host?.replace(/^\[|\]$/g, '') ?? '127.0.0.1', port: port('admin', digits) }
+  const [, ipv6, host = '127.0.0.1', digits] = /^(?:(?:\[([^\]]+)\]|([^:[\]]+)):)?(\d+)$/.exec(text) ?? []
+  if (digits === undefined || (ipv6 !== undefined && !isIPv6(ipv6))) {
+    throw invalid('admin', text, 'HOST:PORT, [IPv6 address]:PORT or PORT')
+  }
+  return { host: ipv6 ?? host, port: port('admin', digits) }
 }

@@ -13,7 +13,7 @@ import { checkGateway, createGateway } from '../h3/index.ts'
 import { flags, inFlags, passphraseVariable } from './flags.ts'
 import { UsageError } from './given.ts'
 import { identityOf } from './identity.ts'
-import { ListenError } from './listen-error.ts'
+import { ListenError, type ListenFlags } from './listen-error.ts'
 import type { AdminOptions, RunOptions } from './options.ts'
 import { printFailure } from './print.ts'
 import { type Report, createReport } from './report.ts'
@@ -79,7 +79,7 @@ async function serve(
   const gatewayOptions = toGatewayOptions(options, report, telemetry)
   const listenOptions = toListenOptions(options)
   // Nothing is started for a command line that cannot be served.
-  await listening('port', options, () => checkGateway(gatewayOptions, listenOptions))
+  await listening(gatewayFlags, options, () => checkGateway(gatewayOptions, listenOptions))
   if (admin) {
     parts.admin = await listenAdmin(admin, report, parts, telemetry)
     report({ type: 'admin.listening', url: parts.admin.url, port: parts.admin.port })
@@ -93,7 +93,7 @@ async function serve(
   const gateway = createGateway(pool, gatewayOptions)
   parts.gateway = gateway
   telemetry.metrics?.watch(pool, gateway)
-  const listener = await listening('port', options, () => gateway.listen(listenOptions))
+  const listener = await listening(gatewayFlags, options, () => gateway.listen(listenOptions))
   parts.isReady = true
   report({ type: 'gateway.listening', url: listener.url, port: listener.port })
 
@@ -145,7 +145,7 @@ function listenAdmin(
     metrics,
     onError: (error) => report({ type: 'error', error }),
   })
-  return listening('admin', options, () => admin.listen({ hostname, port }))
+  return listening(adminFlags, options, () => admin.listen({ hostname, port }))
 }
 
 function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, signal: AbortSignal): Promise<Pool> {
@@ -168,8 +168,11 @@ function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, 
   })
 }
 
+const gatewayFlags: ListenFlags = { host: 'host', port: 'port' }
+const adminFlags: ListenFlags = { host: 'admin', port: 'admin' }
+
 async function listening<T>(
-  flag: string,
+  flags: ListenFlags,
   address: { host: string; port: number },
   listen: () => Promise<T>,
 ): Promise<T> {
@@ -177,7 +180,7 @@ async function listening<T>(
     return await listen()
   } catch (cause) {
     if (cause instanceof InvalidOptionError) throw cause
-    throw new ListenError(flag, address, cause)
+    throw new ListenError(flags, address, cause)
   }
 }
 

@@ -193,7 +193,12 @@ export interface ClientLimits {
 }
 
 export interface ListenOptions {
-  /** `0`: any free one. A busy one is an error. @default 8080 */
+  /**
+   * `0`: any free one. A busy one is an error, and so is one that browsers refuse to connect to, such as 6000 or 6667
+   * (`ERR_UNSAFE_PORT`).
+   *
+   * @default 8080
+   */
   readonly port?: number | undefined
   /** Address or name to listen on; `0.0.0.0` or `::` for all. @default '127.0.0.1' */
   readonly hostname?: string | undefined

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
 import { InvalidOptionError } from '../../index.ts'
-import { check, count, duration, isPort, object } from '../check.ts'
+import { check, count, duration, isHostname, isPort, object } from '../check.ts'
 import type { Credentials } from './credentials.ts'
 import type { IdentitySettings } from './identity/settings.ts'
 import { isPlainPath } from './identity/session-id.ts'
@@ -111,9 +111,9 @@ export function readListenOptions(options: ListenOptions): ListenSettings {
     // What listhen does not take for a name it would replace by another one, which may be all interfaces.
     hostname: check(
       'hostname',
-      'an IP address or a host name',
+      'an IP address or a host name, without a port',
       hostname,
-      (it) => typeof it === 'string' && /^(?!-)[\d.:A-Za-z-]{1,63}(?<!-)$/.test(it),
+      (it) => isHostname(it) && /^(?!-)[\d.:A-Za-z-]{1,63}(?<!-)$/.test(it as string),
     ),
     tls: readTls(options.tls ?? false),
     headersTimeout: duration('headersTimeout', options.headersTimeout, 15_000),

@@ -42,9 +42,12 @@ describe('an option is refused', () => {
     expect(() => createAdmin(none, { token: 'hunter2' })).not.toThrow('hunter2')
   })
 
-  test.each([{ port: -1 }, { port: '80' }, { hostname: '' }, { host: 'x' }])('%j of listen', async (options) => {
-    await expect(createAdmin(none).listen(options as object)).rejects.toMatchObject({ code: 'INVALID_OPTION' })
-  })
+  test.each([{ port: -1 }, { port: '80' }, { hostname: '' }, { hostname: 'a:80' }, { host: 'x' }])(
+    '%j of listen',
+    async (options) => {
+      await expect(createAdmin(none).listen(options as object)).rejects.toMatchObject({ code: 'INVALID_OPTION' })
+    },
+  )
 })
 
 describe('listen', () => {

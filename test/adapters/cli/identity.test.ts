@@ -100,7 +100,8 @@ describe('corral run', () => {
     [['--user-header', 'x', '--user-proxy', 'proxy.test'], '--user-proxy: expected addresses'],
     [['--session', 'header:Content-Length'], '--session: expected a header that HTTP itself has no use for'],
     [['--tls-cert', '/no/such', '--tls-key', '/no/such'], '--tls-cert: expected PEM, or the path of a file'],
-    [['--host', 'a_b'], '--host: expected an IP address or a host name, got "a_b"'],
+    [['--host', 'a_b'], '--host: expected an IP address or a host name, without a port, got "a_b"'],
+    [['--host', '127.0.0.1:80'], '--host: expected an IP address or a host name, without a port, got "127.0.0.1:80"'],
   ])('starts nothing and ends with status 2 when the library refuses %j', async (args, message) => {
     const { code, stdout, stderr } = await run('echo-server', args).exit
     expect({ code, stdout, stderr }).toEqual({

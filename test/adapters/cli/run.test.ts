@@ -211,13 +211,31 @@ describe('corral run fails with one message and status 1 when', () => {
     const name = flag === '--host' ? 'nope.invalid' : 'nope.invalid:0'
     const { code, stdout, stderr } = await corral(['run', '--port', '0', flag, name, ...worker('echo-server')]).exit
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(/^corral: Cannot listen on nope\.invalid:0 \(--\w+\): the name cannot be resolved\n$/)
+    expect(stderr).toBe(`corral: Cannot listen on nope.invalid:0 (${flag}): the name cannot be resolved\n`)
+  })
+
+  test.each([
+    ['192.0.2.1', 'this machine has no such address'],
+    ['256.1.1.1', 'the name cannot be resolved'],
+    ['fe80::1', 'EINVAL'],
+  ])('%s is no address of this machine, which is told of the flag that has it', async (host, reason) => {
+    const written = host.includes(':') ? `[${host}]` : host
+    const asHost = corral(['run', '--port', '0', '--host', host, ...worker('echo-server')]).exit
+    const asAdmin = corral(['run', '--port', '0', '--admin', `${written}:0`, ...worker('echo-server')]).exit
+    for (const [flag, exit] of [['--host', asHost] as const, ['--admin', asAdmin] as const]) {
+      const { code, stdout, stderr } = await exit
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(stderr).toContain(`corral: Cannot listen on ${written}:0 (${flag}): `)
+      expect(stderr).toContain(reason)
+    }
   })
 
   test('the port is one that browsers refuse', async () => {
     const { code, stdout, stderr } = await corral(['run', '--port', '6000', ...worker('echo-server')]).exit
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toBe('corral: Cannot listen on 127.0.0.1:6000 (--port): browsers refuse this port\n')
+    expect(stderr).toBe(
+      'corral: Cannot listen on 127.0.0.1:6000 (--port): browsers refuse this port, and so does the gateway; take another one\n',
+    )
   })
 
   test('it has a fault of its own, and still leaves no process', async () => {

@@ -60,6 +60,8 @@ describe('listen', () => {
     [{ port: 70_000 }, 'port'],
     [{ hostname: '' }, 'hostname'],
     [{ hostname: 'under_score' }, 'hostname'],
+    [{ hostname: '127.0.0.1:80' }, 'hostname'],
+    [{ hostname: 'localhost:80' }, 'hostname'],
     [{ host: 'a' }, 'host'],
   ])('refuses %j', async (options, option) => {
     await expect(gateway().listen(options as ListenOptions)).rejects.toMatchObject({ code: 'INVALID_OPTION', option })
