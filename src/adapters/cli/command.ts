@@ -4,7 +4,7 @@ import { type ArgDef, type ArgsDef, type CommandDef, defineCommand, renderUsage 
 import { type Flag, flags } from './flags.ts'
 import { UsageError } from './given.ts'
 import { parseRunOptions } from './options.ts'
-import { print, printFailure } from './print.ts'
+import { OutputError, print, printFailure } from './print.ts'
 
 /**
  * citty defines the commands and renders their help. It does not parse them: its parser takes unknown options without
@@ -39,15 +39,15 @@ export async function cli(argv: readonly string[]): Promise<number> {
   const end = argv.indexOf('--')
   const own = end === -1 ? argv : argv.slice(0, end)
   const [name, ...rest] = argv
-  if (own.includes('--help') || own.includes('-h')) {
-    await print(await helpFor(name))
-    return 0
-  }
-  if (own.includes('--version')) {
-    await print(`${versionOf()}\n`)
-    return 0
-  }
   try {
+    if (own.includes('--help') || own.includes('-h')) {
+      await print(await helpFor(name))
+      return 0
+    }
+    if (own.includes('--version')) {
+      await print(`${versionOf()}\n`)
+      return 0
+    }
     if (name === 'doctor') {
       const { doctor } = await import('./doctor.ts')
       return await doctor(rest)
@@ -60,6 +60,10 @@ export async function cli(argv: readonly string[]): Promise<number> {
     const { run } = await import('./run.ts')
     return await run(options)
   } catch (error) {
+    if (error instanceof OutputError) {
+      printFailure(error.message)
+      return 1
+    }
     if (!(error instanceof UsageError)) throw error
     printFailure(`${error.message}\nSee corral ${name === 'run' || name === 'doctor' ? `${name} ` : ''}--help`)
     return 2
