@@ -44,15 +44,20 @@ export function stripBase(path: string, base: string): { path: string; base: str
 
 /**
  * A `Location` that names the worker by its address, as workers make them that were sent its `Host`, becomes one that the
- * client can follow. Any other stays as it is.
+ * client can follow: a path. One that begins with two slashes would name a host in their place, as it would for browsers with a
+ * backslash, or a tab between them; a dot in front keeps it a path (RFC 3986 §4.2). Any other stays as it is.
  */
 export function rewriteLocation(location: string, workerHost: string, prefix: string): string {
-  if (!location.startsWith('http://')) return location
-  const authority = absolute.exec(location)
-  if (authority?.[1] !== workerHost) return location
+  const authority = workers.exec(location)
+  if (authority?.[1]?.toLowerCase() !== workerHost) return location
   const rest = location.slice(authority[0].length)
-  return prefix + (rest.startsWith('/') ? rest : `/${rest}`)
+  const path = prefix + (rest.startsWith('/') ? rest : `/${rest}`)
+  return seemsHost.test(path) ? `/.${path}` : path
 }
+
+/** A worker speaks plain HTTP, or leaves the scheme to the client. */
+const workers = /^(?:http:)?\/\/([^/?#]*)/i
+const seemsHost = /^\/\t*[/\\]/
 
 /** Where the path of a target ends and its query, or what some clients send after a `#`, begins. */
 export function pathEnd(path: string): number {

@@ -214,4 +214,32 @@ describe('response headers', () => {
     )
     expect((await get(port, '/s/red/')).headers.get('location')).toBe('/s/red/a')
   })
+
+  test.each([
+    ['http://HOST/a?b#c', '/a?b#c'],
+    ['HTTP://HOST', '/'],
+    ['//HOST/a', '/a'],
+    ['http://HOST?b', '/?b'],
+    ['http://HOST//evil.test/a', '/.//evil.test/a'],
+    ['http://HOST/\\evil.test', '/./\\evil.test'],
+    ['http://HOST/\t/evil.test', '/./\t/evil.test'],
+    ['http://HOST.evil.test/a', 'http://HOST.evil.test/a'],
+    ['http://HOST@evil.test/a', 'http://HOST@evil.test/a'],
+    ['https://HOST/a', 'https://HOST/a'],
+    ['//evil.test/a', '//evil.test/a'],
+    ['a/b', 'a/b'],
+  ])('of the Location %j the client gets %j: never another host than the worker named', async (said, seen) => {
+    const hosts: string[] = []
+    const { port } = await openScene((req, res) => {
+      hosts.push(String(req.headers.host))
+      res.writeHead(302, { location: said.replace('HOST', String(req.headers.host)) }).end()
+    })
+    const client = await dial(port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+    const [location = ''] = fieldsOf(await client.head())['location'] as string[]
+    expect(location.replace(String(hosts[0]), 'HOST')).toBe(seen)
+    if (seen.startsWith('/') && !said.startsWith('//evil')) {
+      expect(new URL(location, 'http://gateway.test').host).toBe('gateway.test')
+    }
+  })
 })
