@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Core } from './core.ts'
 import type { BasedTarget } from './forward.ts'
 import { Forward } from './forward.ts'
+import { expectsUnknown } from './headers.ts'
 import { forward } from './http.ts'
 import { http2Request } from './http2.ts'
 import type { Identity } from './identity/identify.ts'
@@ -43,6 +44,8 @@ export function handle(
       seen?.answered()
       return
     }
+    // Node looks for the word, and finds it in others, too.
+    if (mustContinue && expectsUnknown(req)) throw new Refusal('EXPECTATION_UNSUPPORTED')
     const target = readTarget(core, req, base)
     const identity = core.identifier.identify(req, target.path)
     const start = (found: Identity) => {

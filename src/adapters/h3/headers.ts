@@ -138,6 +138,11 @@ export function requestHeaders(
   return headers
 }
 
+/** Whether the client expects something beside `100-continue`, which is all there is (RFC 9110 §10.1.1). */
+export function expectsUnknown({ headers: { expect } }: IncomingMessage): boolean {
+  return expect !== undefined && expect.split(',').some((part) => part.trim().toLowerCase() !== '100-continue')
+}
+
 /**
  * Entries beyond which Node no longer collects header fields: without a word it leaves the rest out, and what they say of the
  * body, of the session or of the client.

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { errors } from 'undici'
 import type { Lease } from '../../index.ts'
 import type { Core } from './core.ts'
-import { maxCollected, nameWorker, requestHeaders, responseHead } from './headers.ts'
+import { expectsUnknown, maxCollected, nameWorker, requestHeaders, responseHead } from './headers.ts'
 import type { Forward } from './forward.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
@@ -47,8 +47,7 @@ export function assertHandshake(req: IncomingMessage): void {
   ) {
     throw new Refusal('UPGRADE_INVALID')
   }
-  // Of ordinary requests Node looks at this itself.
-  if ((headers.expect ?? '100-continue').toLowerCase() !== '100-continue') throw new Refusal('EXPECTATION_UNSUPPORTED')
+  if (expectsUnknown(req)) throw new Refusal('EXPECTATION_UNSUPPORTED')
 }
 
 type Phase =

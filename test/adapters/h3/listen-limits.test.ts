@@ -51,6 +51,12 @@ describe('a listener', () => {
       417,
       'EXPECTATION_UNSUPPORTED',
     ],
+    ...['x-100-continue', '100-continue, foo', '100-continue;q=1'].map((expected): [string, string, number, string] => [
+      `the expectation ${expected}`,
+      `POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nExpect: ${expected}\r\nContent-Length: 3\r\n\r\n`,
+      417,
+      'EXPECTATION_UNSUPPORTED',
+    ]),
     ['no HTTP at all', 'hello\r\n\r\n', 400, 'REQUEST_MALFORMED'],
   ])('answers a request with %s by itself, and tells of it', async (_what, text, status, code) => {
     const { port, pool, failures } = await openListener({})
