@@ -33,14 +33,17 @@ export class Connections {
   /** Those of TLS that are still about to become secure, by the client's address and port. */
   readonly #shaking = new Map<string, Socket>()
 
-  /** @param handshakeTimeout longest time that a handshake of TLS may take, in milliseconds; `0`: no limit. */
-  constructor(server: Server, handshakeTimeout: number) {
+  /**
+   * @param handshakeTimeout longest time that a handshake of TLS may take, in milliseconds; `0`: no limit.
+   * @param onLate is called for each that takes longer, and is cut.
+   */
+  constructor(server: Server, handshakeTimeout: number, onLate: () => void) {
     const release = (socket: Connection) => this.#release(socket)
     this.#onIdle = function onIdle() {
       release(this.req.socket)
     }
     if (server instanceof TlsServer) {
-      server.prependListener('connection', (socket: Socket) => this.#shake(socket, handshakeTimeout))
+      server.prependListener('connection', (socket: Socket) => this.#shake(socket, handshakeTimeout, onLate))
       server.prependListener('secureConnection', (socket: Socket) => this.#secure(socket))
     } else {
       server.on('connection', (socket: Socket) => this.#add(socket))
@@ -98,10 +101,13 @@ export class Connections {
     clearTimeout(this.#cut)
   }
 
-  #shake(socket: Socket, timeout: number): void {
+  #shake(socket: Socket, timeout: number, onLate: () => void): void {
     const key = peerOf(socket)
     this.#shaking.set(key, socket)
-    socket.setTimeout(timeout, () => socket.destroy())
+    socket.setTimeout(timeout, () => {
+      socket.destroy()
+      onLate()
+    })
     socket.once('close', () => {
       if (this.#shaking.get(key) === socket) this.#shaking.delete(key)
     })

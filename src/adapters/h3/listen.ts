@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { Connections } from './connections.ts'
 import { maxCollected } from './headers.ts'
 import { malformed, malformedAnswer } from './malformed.ts'
-import type { Refusal } from './problem.ts'
+import { Refusal } from './problem.ts'
 import { openServer } from './server.ts'
 import type { ListenSettings } from './settings.ts'
 import { readGrace } from './settings.ts'
@@ -44,7 +44,9 @@ interface Handlers {
 export async function listen(handlers: Handlers, settings: ListenSettings): Promise<GatewayListener> {
   const server = await openServer(settings)
   const { port } = server.address() as AddressInfo
-  const connections = new Connections(server, settings.headersTimeout)
+  const connections = new Connections(server, settings.headersTimeout, () => {
+    handlers.onMalformed(new Refusal('CLIENT_TIMEOUT', { cause: new Error('The TLS handshake took too long') }))
+  })
   server.on('request', (req, res) => {
     connections.begin(req, res)
     handlers.handler(req, res)

@@ -30,13 +30,14 @@ const codes: ReadonlyMap<unknown, ProblemCode> = new Map<unknown, ProblemCode>([
 ])
 
 /**
- * What is to be said to bytes that Node's parser could not read, or would not wait for; `undefined` for an error of the
- * connection, where nobody is left to be answered.
+ * What is to be said to bytes that Node's parser could not read, or would not wait for, and told of a handshake that failed;
+ * `undefined` for an error of the connection, where nobody is left to be answered.
  */
 export function malformed(error: Error & { code?: unknown; reason?: unknown }): Refusal | undefined {
   // The code is also that of a line that goes on, or ends otherwise, behind the version.
   const isVersion = error.code === 'HPE_INVALID_VERSION' && error.reason === 'Invalid HTTP version'
   const known = isVersion ? 'HTTP_VERSION_UNSUPPORTED' : codes.get(error.code)
   if (known !== undefined) return new Refusal(known, { cause: error })
-  return String(error.code).startsWith('HPE_') ? new Refusal('REQUEST_MALFORMED', { cause: error }) : undefined
+  // OpenSSL's: no TLS, or a handshake that the client broke off with an alert.
+  return /^(?:HPE|ERR_SSL)_/.test(String(error.code)) ? new Refusal('REQUEST_MALFORMED', { cause: error }) : undefined
 }

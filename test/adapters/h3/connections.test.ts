@@ -15,7 +15,7 @@ test('closing does not cut a finished response that waits for a slow client', as
     res.end(Buffer.alloc(size, 'x'))
     ended.resolve()
   })
-  const connections = new Connections(server, 0)
+  const connections = new Connections(server, 0, () => {})
   const port = await listenOn(server)
   const { socket } = await dial(port)
   socket.removeAllListeners('data')

@@ -12,7 +12,7 @@ import { checkServerIdentity, connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createGateway, fromCookie } from 'corral/h3'
-import type { ListenOptions } from 'corral/h3'
+import type { GatewayFailure, ListenOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
 import type { Handler } from './_scene.ts'
 import { RawConnection, httpWorker, listenOn } from './_scene.ts'
@@ -60,14 +60,19 @@ const withBrokenChain = () => `${readFileSync(path('cert.pem'), 'utf8')}-----BEG
 async function openTls(worker: Handler | ReturnType<typeof createServer>, options: ListenOptions = {}) {
   const port = await listenOn(typeof worker === 'function' ? httpWorker(worker) : worker)
   const pool = new FakePool({ host: '127.0.0.1', port })
-  const gateway = createGateway(pool.asPool, { sessionId: fromCookie('sid'), issue: true })
+  const failures: GatewayFailure[] = []
+  const gateway = createGateway(pool.asPool, {
+    sessionId: fromCookie('sid'),
+    issue: true,
+    onError: (failure) => failures.push(failure),
+  })
   const tls = { cert: path('cert.pem'), key: path('key.pem') }
   const listener = await gateway.listen({ port: 0, tls, ...options })
   onTestFinished(async () => {
     await listener.close({ grace: 0 })
     await pool.until(() => pool.open === 0)
   })
-  return { pool, listener, port: listener.port }
+  return { pool, listener, port: listener.port, failures }
 }
 
 /** A client that speaks HTTP by hand, over TLS. */
@@ -169,12 +174,24 @@ describe('with tls, the gateway', () => {
   })
 
   test('cuts a client that does not get through its handshake', async () => {
-    const { port } = await openTls(() => {}, { headersTimeout: 100 })
+    const { port, failures } = await openTls(() => {}, { headersTimeout: 100 })
     const socket = connect(port, '127.0.0.1')
     onTestFinished(() => {
       socket.destroy()
     })
     await once(socket, 'close')
+    expect(failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', method: undefined }])
+  })
+
+  test('tells of a client that speaks plain HTTP, and of none that only looks whether the port is open', async () => {
+    const { port, failures } = await openTls(() => {})
+    for (const text of ['', 'GET / HTTP/1.1\r\nHost: a\r\n\r\n']) {
+      const socket = connect(port, '127.0.0.1')
+      socket.on('error', () => {}).end(text)
+      socket.resume()
+      await once(socket, 'close')
+    }
+    expect(failures).toMatchObject([{ code: 'REQUEST_MALFORMED', method: undefined }])
   })
 
   test('does not wait for a handshake when it closes', async () => {

@@ -13,9 +13,9 @@ export interface IdSigner {
 }
 
 /**
- * Signed ids are `id.signature`, where the signature is the HMAC-SHA-256 (RFC 2104) of the id in base64url without padding
- * (RFC 4648 §5). The gateway issues and checks them; an application that hands out ids itself makes them with the same
- * keys.
+ * Signed ids are `id.signature`, where the signature is the HMAC-SHA-256 (RFC 2104) of `corral session id`, a NUL and the id, in
+ * UTF-8, as base64url without padding (RFC 4648 §5). The gateway issues and checks them; an application that hands out ids
+ * itself makes them with the same keys.
  *
  * @param keys secrets of at least 16 bytes. The first signs; all are accepted, so that keys can be rotated: put the new one
  * in front, and take the old one out when the ids that it signed are of no use any more.

@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { createHmac } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createIdSigner } from 'corral/h3'
@@ -9,6 +11,14 @@ describe('a signed id', () => {
   test('is the id, a dot and the HMAC-SHA-256 in base64url', () => {
     const hmac = createHmac('sha256', current).update('corral session id\0red').digest('base64url')
     expect(createIdSigner(current).sign('red')).toBe(`red.${hmac}`)
+  })
+
+  test('is what the docs make in Python', () => {
+    const docs = readFileSync(new URL('../../../../docs/gateway.md', import.meta.url), 'utf8')
+    const [, block = ''] = /^```py\n([^]*?)^```$/m.exec(docs) ?? []
+    const program = `import base64, hmac, sys\n${block}print(sign(sys.argv[1].encode(), sys.argv[2]), end='')`
+    const signed = execFileSync('python3', ['-c', program, current, 'red'], { encoding: 'utf8' })
+    expect(createIdSigner(current).verify(signed)).toBe('red')
   })
 
   test('is found genuine with any of the keys, and signed with the first', () => {
