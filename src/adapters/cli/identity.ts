@@ -77,7 +77,7 @@ function authorizerOf(options: NonNullable<IdentityOptions['authorize']>): Autho
 }
 
 /** Errors of the library name what is called here by what it was given as. */
-function naming<T>(source: `--${FlagName}` | 'CORRAL_KEYS', make: () => T): T {
+function naming<T>(source: `${'' | `Entry ${number} of `}--${FlagName}` | 'CORRAL_KEYS', make: () => T): T {
   try {
     return make()
   } catch (error) {
@@ -134,6 +134,8 @@ function tokens(text: string): ReadonlyMap<string, string> {
         `--tokens-file expects a principal and a token in each line, which entry ${index + 1} is not`,
       )
     }
+    // One by one: in the map there is no telling the number of the line.
+    naming(`Entry ${index + 1} of --tokens-file`, () => bearerToken({ [token]: principal }))
     if ((principals.get(token) ?? principal) !== principal) {
       throw new UsageError(
         `--tokens-file expects a token of each principal’s own, which that of entry ${index + 1} is not`,

@@ -70,10 +70,18 @@ describe('corral run', () => {
   test('refuses files that hold nothing of use, without printing what they hold', () => {
     expect(() => parse(['--keys-file', file('empty', '\n# nothing\n')])).toThrow('a key in a line, got none')
     for (const none of ['', ' , ']) expect(() => parse([], { CORRAL_KEYS: none })).toThrow('CORRAL_KEYS expects keys')
-    const path = file('bad', 'alice secret-one\nsecret-two\n')
+    const path = file('bad', 'alice secret-one-of-alice\nsecret-two\n')
     expect(() => parse(['--tokens-file', path])).toThrow('which entry 2 is not')
     expect(() => parse(['--tokens-file', path])).not.toThrow('secret-two')
     expect(() => parse(['--tokens-file', path, '--user-header', 'x'])).toThrow('give one of them')
+    const principal = file('principal', `alice 0123456789abcdef\n# a comment\n${'b'.repeat(300)} fedcba9876543210\n`)
+    expect(() => parse(['--tokens-file', principal])).toThrow(
+      /^Entry 2 of --tokens-file: expected a principal of 1 to 256 characters, got one of 300$/,
+    )
+    const token = file('token', 'alice 0123456789abcdef\nalice 0123456789abcdef\nbob tök-0123456789abcdef\n')
+    expect(() => parse(['--tokens-file', token])).toThrow(
+      /^Entry 3 of --tokens-file: expected a token of letters, digits and -\._~\+\/, and = at the end, got something else$/,
+    )
     const shared = file('shared', 'alice 0123456789abcdef\nalice 0123456789abcdef\nbob 0123456789abcdef\n')
     expect(() => parse(['--tokens-file', shared])).toThrow('which that of entry 3 is not')
   })

@@ -41,7 +41,8 @@ export interface BearerOptions {
  * Authorises by `Authorization: Bearer …` (RFC 6750 §2.1), in one field only.
  *
  * @param tokens what each token is worth: an object or a map from token to principal, or a function that looks one up.
- * Tokens of objects and maps are kept and compared as hashes, so that the time tells nothing of them.
+ * Tokens of objects and maps have at least 16 letters, digits and `-._~+/`, and maybe `=` at the end: clients can send no others.
+ * They are kept and compared as hashes, so that the time tells nothing of them.
  * @throws `INVALID_OPTION`
  */
 export function bearerToken(
@@ -51,31 +52,37 @@ export function bearerToken(
   const lookUp = typeof tokens === 'function' ? tokens : hashedTokens(tokens)
   const authorize = (req: IncomingMessage) => {
     const given = req.headers.authorization === undefined ? undefined : onlyField(req, 'authorization')
-    const token = given === undefined ? undefined : /^Bearer +([\w~+/.-]+=*) *$/i.exec(given)?.[1]
+    const token = given === undefined ? undefined : credentials.exec(given)?.[1]
     return token === undefined ? undefined : lookUp(token)
   }
   return Object.assign(authorize, { consumes: forward ? [] : ['authorization'], challenge: 'Bearer' })
 }
+
+/** RFC 6750 §2.1 */
+const credentials = /^Bearer +([\w~+/.-]+=*) *$/i
 
 export type TokenLookup = (token: string) => Principal | Promise<Principal>
 
 function hashedTokens(tokens: Readonly<Record<string, string>> | ReadonlyMap<string, string>): TokenLookup {
   const entries = tokens instanceof Map ? [...(tokens as ReadonlyMap<string, string>)] : Object.entries(tokens ?? {})
   if (entries.length === 0) throw new InvalidOptionError('bearerToken(tokens)', 'at least one token', 'none')
-  for (const [token, principal] of entries) {
-    if (!isPrincipal(principal)) {
-      throw new InvalidOptionError(
-        'bearerToken(tokens)',
-        `a principal of 1 to ${maxPrincipal} characters`,
-        typeof principal,
-      )
-    }
-    if (token.length < 16) {
-      throw new InvalidOptionError('bearerToken(tokens)', 'tokens of at least 16 characters', `one of ${token.length}`)
-    }
-  }
+  for (const [index, entry] of entries.entries()) assertEntry(`bearerToken(tokens), entry ${index + 1}`, entry)
   const known = new Map(entries.map(([token, principal]) => [hash(token), principal]))
   return (token) => known.get(hash(token))
+}
+
+/** @throws `INVALID_OPTION`, which does not show the token */
+function assertEntry(option: string, [token, principal]: readonly [string, string]): void {
+  if (!isPrincipal(principal)) {
+    const got = typeof principal === 'string' ? `one of ${(principal as string).length}` : typeof principal
+    throw new InvalidOptionError(option, `a principal of 1 to ${maxPrincipal} characters`, got)
+  }
+  if (token.length < 16) {
+    throw new InvalidOptionError(option, 'tokens of at least 16 characters', `one of ${token.length}`)
+  }
+  if (credentials.exec(`Bearer ${token}`)?.[1] !== token) {
+    throw new InvalidOptionError(option, 'a token of letters, digits and -._~+/, and = at the end', 'something else')
+  }
 }
 
 function hash(token: string): string {

@@ -106,8 +106,14 @@ describe('bearerToken', () => {
 
   test.each<[string, object]>([
     ['none', {}],
-    ['tokens of at least 16', { short: 'alice' }],
-    ['a principal', { [alice]: '' }],
+    ['entry 2": expected tokens of at least 16 characters, got one of 5', { [alice]: 'alice', short: 'bob' }],
+    ['entry 1": expected a principal of 1 to 256 characters, got one of 0', { [alice]: '' }],
+    ['entry 2": expected a principal of 1 to 256 characters, got one of 300', { [bob]: 'b', [alice]: 'a'.repeat(300) }],
+    ['got number', { [alice]: 1 }],
+    ['entry 1": expected a token of letters, digits and', { 'tök-0123456789abcdef': 'alice' }],
+    ['got something else', { 'of two parts 0123456789': 'alice' }],
+    ['got something else', { '0123456789abcdef ': 'alice' }],
+    ['got something else', { '0123456789=abcdef': 'alice' }],
   ])('refuses tables that make no sense: %s', (message, table) => {
     expect(() => bearerToken(table as Record<string, string>)).toThrow(message)
   })
