@@ -124,16 +124,19 @@ async function writeFilter({ root }: WorkerDirectory, filter: Buffer): Promise<s
   return path
 }
 
+/** What there is under the name of the command, where the system looks for it. */
+function candidates({ command, cwd }: ProcessSettings, path = ''): string[] {
+  const directories = command.includes('/') ? [''] : path.split(delimiter)
+  return directories.map((directory) => resolve(cwd ?? '.', directory, command)).filter(exists)
+}
+
 /** @throws the error that the system would give for the command. */
-function findCommand({ command, cwd }: ProcessSettings, path = ''): void {
-  const candidates = command.includes('/')
-    ? [resolve(cwd ?? '.', command)]
-    : path.split(delimiter).map((directory) => resolve(cwd ?? '.', directory, command))
-  const found = candidates.filter(exists)
+function findCommand(settings: ProcessSettings, path: string | undefined): void {
+  const found = candidates(settings, path)
   const executable = found.find((candidate) => isExecutable(candidate))
   if (executable !== undefined && hasInterpreter(executable)) return
   const code = found.length > 0 && executable === undefined ? 'EACCES' : 'ENOENT'
-  throw Object.assign(new Error(`spawn ${command}`), { code })
+  throw Object.assign(new Error(`spawn ${settings.command}`), { code })
 }
 
 /** A script is started by the program that its first line names. */
@@ -153,13 +156,15 @@ function toLaunchError(cause: NodeJS.ErrnoException, settings: ProcessSettings, 
   return new Error(`Cannot start ${JSON.stringify(settings.command)}: ${explain(cause, settings, path)}`, { cause })
 }
 
-function explain(cause: NodeJS.ErrnoException, { command, cwd }: ProcessSettings, path: string | undefined): string {
+function explain(cause: NodeJS.ErrnoException, settings: ProcessSettings, path: string | undefined): string {
+  const { command, cwd } = settings
   // The system's error is the same whether the command or the directory is missing.
   if (cwd !== undefined && !isDirectory(cwd)) {
     return `its working directory ${JSON.stringify(cwd)} is not a directory; correct the option cwd`
   }
   const isPath = command.includes('/')
-  if (cause.code === 'ENOENT' && isPath && exists(resolve(cwd ?? '.', command))) {
+  const found = candidates(settings, path)
+  if (cause.code === 'ENOENT' && isPath && found.length > 0) {
     return 'the file exists, but the interpreter in its first line (#!) or its dynamic loader does not; install that'
   }
   if (cause.code === 'ENOENT') {
@@ -167,7 +172,7 @@ function explain(cause: NodeJS.ErrnoException, { command, cwd }: ProcessSettings
       ? 'there is no such file; correct the path, which is relative to the working directory'
       : `it is not in the worker's PATH${path === undefined ? ', which is not set' : ''}; install it, or give its path`
   }
-  if (cause.code === 'EACCES' && isPath && isDirectory(resolve(cwd ?? '.', command))) {
+  if (cause.code === 'EACCES' && found.length > 0 && found.every(isDirectory)) {
     return 'it is a directory; give the path of the program in it'
   }
   if (cause.code === 'EACCES') return 'it is not executable for this user; correct its permissions (chmod +x)'

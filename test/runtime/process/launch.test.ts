@@ -138,6 +138,12 @@ describe('a command that cannot be started', () => {
     await expect(launchCommand(command(), cwd?.())).rejects.toThrow('it is a directory; give the path of the program')
   })
 
+  test.each(['.', '..', 'inner'])('is named when all that PATH has of %j are directories', async (command) => {
+    mkdirSync(join(directory, 'inner'))
+    vi.stubEnv('PATH', directory)
+    await expect(launchCommand(command)).rejects.toThrow('it is a directory; give the path of the program')
+  })
+
   test('is told from a missing interpreter', async () => {
     await expect(launchCommand(file('script', '#!/no/such/shell\n', 0o755))).rejects.toThrow(
       'the interpreter in its first line',
