@@ -80,7 +80,7 @@ export interface SessionOptions {
   /**
    * What an idle session is, for `idleTtl`. `'connections'`: one without an open connection. `'bytes'`: also one whose open
    * connections have moved no byte for so long ({@link Lease.touch}): it ends between `idleTtl` and a tenth more after
-   * the last, and its connections get `grace`. Not with an `idleTtl` of `0`.
+   * the last, and its connections get `grace`. Not with an `idleTtl` of `0` or `false`.
    *
    * @default 'connections'
    */
@@ -293,9 +293,9 @@ const fields = z.strictObject({
       reuse: z.union([z.literal(false), z.literal('dirty'), resetHook]).default(false),
       reuseLimit: orUnlimited.default(false),
     })
-    .refine(({ idle, idleTtl }) => idle !== 'bytes' || idleTtl !== 0, {
+    .refine(({ idle, idleTtl }) => idle !== 'bytes' || (idleTtl !== 0 && idleTtl !== false), {
       path: ['idleTtl'],
-      error: "a duration above 0, or false, with session.idle 'bytes'",
+      error: "a duration above 0 with session.idle 'bytes'",
     })
     .refine(({ reuse, reuseLimit }) => reuse !== false || reuseLimit === false, {
       path: ['reuseLimit'],

@@ -35,7 +35,7 @@ export const settings = fc
   })
   .map((s) => {
     const min = Math.min(s.min, s.max)
-    const idle = s.idleTtl === 0 ? 'connections' : s.idle
+    const idle = s.idleTtl === 0 || s.idleTtl === false ? 'connections' : s.idle
     return { ...s, min, warm: Math.min(s.warm, s.max - min), idle }
   })
 

@@ -24,6 +24,18 @@ describe('createPool refuses', () => {
       'a number that fits: size.min + size.warm may not exceed size.max',
       '2',
     ],
+    [
+      { session: { idle: 'bytes', idleTtl: 0 } },
+      'session.idleTtl',
+      "a duration above 0 with session.idle 'bytes'",
+      '0',
+    ],
+    [
+      { session: { idle: 'bytes', idleTtl: false } },
+      'session.idleTtl',
+      "a duration above 0 with session.idle 'bytes'",
+      'false',
+    ],
     [{ session: { idleTtl: -1 } }, 'session.idleTtl', DURATION, '-1'],
     [{ session: { idleTtl: true } }, 'session.idleTtl', `${DURATION} or false`, 'true'],
     [{ session: { idleTtl: Number.POSITIVE_INFINITY } }, 'session.idleTtl', `${DURATION} or false`, 'Infinity'],

@@ -42,7 +42,9 @@ export function poolFlags(given: Given): PoolFlags {
 function idleness(given: Given): Pick<NonNullable<PoolOptions['session']>, 'idleTtl' | 'idle'> {
   const idleTtl = durationOrNever('ttl', given.one('ttl'))
   const idle = oneOf<'connections' | 'bytes'>('idle', given.one('idle'), ['connections', 'bytes'])
-  if (idle === 'bytes' && idleTtl === 0) throw new UsageError('--idle bytes needs a --ttl above 0, or never')
+  if (idle === 'bytes' && (idleTtl === 0 || idleTtl === false)) {
+    throw new UsageError(`--idle bytes needs a --ttl above 0 to count to, got ${given.one('ttl')}`)
+  }
   return { idleTtl, idle }
 }
 

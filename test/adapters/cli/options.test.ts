@@ -69,7 +69,7 @@ describe('corral run', () => {
       '--idle bytes --max-lifetime 2h --tenant-sessions none --tenant-waiting 7 --memory-mark 90% --cpu-mark 95 --pressure refuse ' +
       '--headers-timeout 5s --ping-interval 30s --requests-per-session 9 ' +
       '--host 0.0.0.0 --port 0 --session cookie:sid --session query:s --session path --session path:/t --min 2 --max 4 --warm 1 ' +
-      '--ttl never --max-age 1h --reuse reset --reset-path /reset --reuse-limit 100 --recycle-age 12h --recycle-memory 1GiB --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
+      '--ttl 10m --max-age 1h --reuse reset --reset-path /reset --reuse-limit 100 --recycle-age 12h --recycle-memory 1GiB --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
       '--isolation full --network none --bind /opt --bind /data:rw --memory 1.5GiB --cpu 0.5 --pids 9 --files 99 --disk 4KiB --state-dir /s --degrade ' +
       '--queue-limit 0 --acquire-timeout 0 --grace 10s --drain-delay 3s --admin 9000 --admin-host a.test --admin-host b.test --metrics --otel --access-log --access-log-query --json --verbose -- a b'
     expect(parse(line)).toEqual({
@@ -95,7 +95,7 @@ describe('corral run', () => {
       pool: {
         size: { min: 2, max: 4, warm: 1 },
         session: {
-          idleTtl: false,
+          idleTtl: 600_000,
           idle: 'bytes',
           maxAge: 3_600_000,
           maxLifetime: 7_200_000,
@@ -236,7 +236,8 @@ describe('corral run', () => {
     ['--env A=1 --env A=1 -- a', '--env A is given twice'],
     ['--proxies 33 -- a', '--proxies expects a whole number from 0 to 32, got "33"'],
     ['--health-path /x#y -- a', '--health-path expects a path that starts with /, without white space and "#", got'],
-    ['--idle bytes --ttl 0 -- a', '--idle bytes needs a --ttl above 0, or never'],
+    ['--idle bytes --ttl 0 -- a', '--idle bytes needs a --ttl above 0 to count to, got 0'],
+    ['--idle bytes --ttl never -- a', '--idle bytes needs a --ttl above 0 to count to, got never'],
     ['--admin 8080 -- a', '--admin and --port expect ports of their own, got one for both'],
     ['--host ::1 --port 9 --admin [::1]:9 -- a', '--admin and --port expect ports of their own'],
     ['--idle frames -- a', '--idle expects connections or bytes'],
