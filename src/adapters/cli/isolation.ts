@@ -23,12 +23,18 @@ export function isolation(given: Given): IsolationFlags {
       disk: optional(given, 'disk', size),
     },
     onUnavailable: given.has('degrade') ? 'degrade' : 'fail',
-    stateDirectory: given.has('state-dir') ? resolve(given.one('state-dir')) : undefined,
+    stateDirectory: optional(given, 'state-dir', directory),
   }
 }
 
 function optional<T>(given: Given, name: FlagName, read: (name: FlagName, text: string) => T): T | undefined {
   return given.has(name) ? read(name, given.one(name)) : undefined
+}
+
+function directory(name: FlagName, text: string): string {
+  // Resolved, it would be the working directory.
+  if (text === '') throw invalid(name, text, 'a path')
+  return resolve(text)
 }
 
 function bind(text: string): BindOptions {
