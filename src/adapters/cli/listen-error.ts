@@ -42,6 +42,6 @@ function reason(code: string, cause: unknown): string {
 }
 
 function codeOf(cause: unknown): string {
-  if (typeof cause === 'object' && cause !== null && 'code' in cause) return String(cause.code)
-  return 'LISTEN_FAILED'
+  const { code } = (cause ?? {}) as { code?: unknown }
+  return code === undefined ? 'LISTEN_FAILED' : String(code)
 }

@@ -206,5 +206,7 @@ function messageOf(error: unknown): string {
 
 function codeOf(error: Error): string | undefined {
   if (isCorralError(error)) return error.code
-  return 'code' in error ? String(error.code) : undefined
+  // Some have the property, and nothing in it.
+  const { code } = error as { code?: unknown }
+  return code === undefined ? undefined : String(code)
 }

@@ -115,11 +115,13 @@ suite('a report', () => {
       time: '1970-01-01T00:00:00.000Z',
       error: { code: 'SESSION_LOST', message: lost.error.message },
     })
-    expect(JSON.parse(toJson({ type: 'error', error: new Error('x') }, time))).toEqual({
-      time: '1970-01-01T00:00:00.000Z',
-      type: 'error',
-      error: { message: 'x' },
-    })
+    for (const error of [new Error('x'), Object.assign(new Error('x'), { code: undefined })]) {
+      expect(JSON.parse(toJson({ type: 'error', error }, time))).toEqual({
+        time: '1970-01-01T00:00:00.000Z',
+        type: 'error',
+        error: { message: 'x' },
+      })
+    }
     expect(toJson(lost, time)).not.toContain('\n')
     const hostile = { ...lost, sessionId: 'a\n\u001b[2J\u007f\u009b2J\u2028\u202e' }
     expect(toJson(hostile, time)).toMatch(/^[\u0020-\u007e]+$/)
