@@ -5,6 +5,7 @@ import type { H3Event } from 'h3'
 import { H3, HTTPError, defineWebSocketHandler } from 'h3'
 import type { Core } from './core.ts'
 import { handle, handleUpgrade } from './entry.ts'
+import { ignoreUpgrade, isIgnored } from './ignored-upgrade.ts'
 import { parseTarget, pathEnd } from './target.ts'
 import { clientOf } from './upgrade-client.ts'
 
@@ -13,6 +14,7 @@ export function createApp(core: Core): H3 {
   const onUpgrade = defineWebSocketHandler((event) => {
     const { req, upgrade } = nodeOf(event)
     if (upgrade === undefined) throw new HTTPError({ status: 501, message: 'The gateway needs a Node server' })
+    if (isIgnored(req) && ignoreUpgrade(req, upgrade.socket, upgrade.head)) return fromNodeUpgradeHandler(() => {})
     // Before crossws gets to call the handler: it has no listener on the socket yet.
     const client = clientOf(core, req, upgrade.socket, upgrade.head)
     const base = baseOf(core, event, req)

@@ -6,6 +6,7 @@ import type { Pool } from '../../index.ts'
 import { createApp } from './app.ts'
 import { createCore } from './core.ts'
 import { handle, handleUpgrade, refuseExpectation } from './entry.ts'
+import { ignoreUpgrade, isIgnored } from './ignored-upgrade.ts'
 import type { GatewayListener } from './listen.ts'
 import { listen } from './listen.ts'
 import type { GatewayOptions, ListenOptions } from './options.ts'
@@ -28,7 +29,10 @@ export interface Gateway {
    * there to take the body. Without this listener Node sends it at once.
    */
   readonly checkContinue: (req: IncomingMessage, res: ServerResponse) => void
-  /** Listener for a Node server's `upgrade` event. Resolves once the upgrade is decided, and never rejects. */
+  /**
+   * Listener for a Node server's `upgrade` event. Resolves once the upgrade is decided, and never rejects. One to anything but a
+   * WebSocket is ignored: the server gets its request again, without it.
+   */
   readonly upgrade: (req: IncomingMessage, socket: Duplex, head: Buffer) => Promise<void>
   /** What is under way now. Synchronous, and made from counters. */
   stats(): GatewayStats
@@ -64,7 +68,10 @@ export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
     app: createApp(core),
     handler: (req, res) => handle(core, req, res, base, false),
     checkContinue: (req, res) => handle(core, req, res, base, true),
-    upgrade: (req, socket, head) => handleUpgrade(core, clientOf(core, req, socket as Socket, head), base),
+    upgrade: async (req, socket, head) => {
+      if (isIgnored(req) && ignoreUpgrade(req, socket as Socket, head)) return
+      await handleUpgrade(core, clientOf(core, req, socket as Socket, head), base)
+    },
     stats: () => ({ ...core.underway }),
     listen: async (listenOptions = {}) => listen(handlers, readListenOptions(listenOptions)),
   }

@@ -2,16 +2,14 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { Server as NetServer } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
 import { Connections } from './connections.ts'
-import { maxCollected } from './headers.ts'
+import { isIgnored } from './ignored-upgrade.ts'
 import { malformed, malformedAnswer } from './malformed.ts'
 import { Refusal } from './problem.ts'
 import { openServer } from './server.ts'
 import type { ListenSettings } from './settings.ts'
 import { readGrace } from './settings.ts'
-import { isAnswering } from './upgrade-client.ts'
 
 /** A listening gateway. */
 export interface GatewayListener extends AsyncDisposable {
@@ -60,14 +58,10 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
     handlers.checkExpectation(req, res)
   })
   const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-    connections.upgraded(socket as Socket)
+    if (!isIgnored(req)) connections.upgraded(socket as Socket)
     void handlers.upgrade(req, socket, head)
   }
-  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (!isIgnored(req)) upgrade(req, socket, head)
-    else if (isAnswering(socket as Socket)) socket.destroy()
-    else ignoreUpgrade(server, req, socket, head)
-  })
+  server.on('upgrade', upgrade)
   // Where it is refused, as no WebSocket. Node would close the connection without an answer.
   server.on('connect', upgrade)
   server.on('clientError', (error: Error, socket: Duplex) => {
@@ -90,26 +84,6 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
     close,
     [Symbol.asyncDispose]: () => close(),
   }
-}
-
-/** RFC 9110 §7.8: in HTTP/1.0 an upgrade must be ignored. What cannot be read in full cannot go in again. */
-function isIgnored({ headers, httpVersionMinor, rawHeaders }: IncomingMessage): boolean {
-  if (rawHeaders.length >= maxCollected) return false
-  return httpVersionMinor === 0 || headers.upgrade?.trim().toLowerCase() !== 'websocket'
-}
-
-/**
- * RFC 9110 §7.8: an upgrade may be ignored. Some clients offer `h2c` with ordinary requests (Java's does by default), but Node
- * takes every upgrade out of HTTP once anyone listens for them. Without its `Upgrade` field the request goes in again.
- */
-function ignoreUpgrade(server: Server, req: IncomingMessage, socket: Duplex, head: Buffer): void {
-  let text = `${req.method} ${req.url} HTTP/${req.httpVersion}\r\n`
-  const raw = req.rawHeaders
-  for (let i = 0; i < raw.length; i += 2) {
-    if (raw[i]?.toLowerCase() !== 'upgrade') text += `${raw[i]}: ${raw[i + 1]}\r\n`
-  }
-  socket.unshift(Buffer.concat([Buffer.from(`${text}\r\n`, 'latin1'), head]))
-  server.emit((socket as Partial<TLSSocket>).encrypted === true ? 'secureConnection' : 'connection', socket)
 }
 
 /** Accepts nothing more; resolves when the last connection is closed. */

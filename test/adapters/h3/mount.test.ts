@@ -210,13 +210,49 @@ describe('WebSockets', () => {
   })
 })
 
-test('a Node server of one’s own refuses upgrades to another protocol', async () => {
-  const { gateway, pool } = await openMountable()
-  const server = createServer(gateway.handler).on('upgrade', (...args) => void gateway.upgrade(...args))
-  const client = await dial(await listenOn(server))
-  client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n')
-  expect(await client.rest()).toMatch(/^HTTP\/1\.1 400 [^]*UPGRADE_INVALID/)
-  expect(pool.acquired).toEqual([])
+describe('an upgrade to anything but a WebSocket is ignored', () => {
+  const servers: [string, string, (gateway: Gateway) => Promise<number>][] = [
+    [
+      'in a Node server of one’s own',
+      '/x',
+      (gateway) => listenOn(createServer(gateway.handler).on('upgrade', (...args) => void gateway.upgrade(...args))),
+    ],
+    ['in an app that crossws serves', '/tools/x', (gateway) => serveApp(new H3().mount('/tools', gateway.app))],
+  ]
+
+  test.each(servers)('%s: the request is an ordinary one, and so are those after it', async (_where, path, serve) => {
+    const { gateway, pool } = await openMountable()
+    const client = await dial(await serve(gateway))
+    const head = `POST ${path} HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nContent-Length: 8\r\n`
+    const offer = 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n'
+    client.send(`${head}${offer}\r\nthe `)
+    await pool.until(() => pool.granted === 1)
+    client.send('body')
+    await client.take('the body')
+    client.send(`${head}Connection: close\r\n\r\nthe next`)
+    expect(await client.rest()).toContain('the next')
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test.each(servers)('%s: one of HTTP/1.0, too', async (_where, path, serve) => {
+    const { gateway, pool } = await openMountable()
+    const client = await dial(await serve(gateway))
+    client.send(
+      `GET ${path} HTTP/1.0\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+    )
+    expect(await client.rest()).toMatch(/^HTTP\/1\.1 200 /)
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('a CONNECT is none, and refused', async () => {
+    const { gateway, pool } = await openMountable()
+    const server = createServer(gateway.handler).on('connect', (...args) => void gateway.upgrade(...args))
+    const client = await dial(await listenOn(server))
+    client.send('CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n')
+    expect(await client.rest()).toMatch(/^HTTP\/1\.1 400 [^]*UPGRADE_INVALID/)
+    expect(pool.acquired).toEqual([])
+  })
 })
 
 describe('behind other middleware', () => {
