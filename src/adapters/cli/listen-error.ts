@@ -43,5 +43,5 @@ function reason(code: string, cause: unknown): string {
 
 function codeOf(cause: unknown): string {
   const { code } = (cause ?? {}) as { code?: unknown }
-  return code === undefined ? 'LISTEN_FAILED' : String(code)
+  return typeof code === 'string' ? code : 'LISTEN_FAILED'
 }

@@ -208,5 +208,5 @@ function codeOf(error: Error): string | undefined {
   if (isCorralError(error)) return error.code
   // Some have the property, and nothing in it.
   const { code } = error as { code?: unknown }
-  return code === undefined ? undefined : String(code)
+  return typeof code === 'string' ? code : undefined
 }
