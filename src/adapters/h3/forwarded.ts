@@ -91,7 +91,9 @@ export function pushForwarded(headers: string[], peer: Peer, prefix: string, tru
   headers.push('X-Forwarded-Proto', saidIn('proto', trusted) || peer.proto)
   const host = saidIn('host', trusted) || peer.host
   if (host !== undefined) headers.push('X-Forwarded-Host', host)
-  const port = saidIn('port', trusted) || peer.port
+  // Beside the host and the scheme of another, the port of this connection would be nobody's.
+  const isNamed = trusted.host !== undefined || trusted.proto !== undefined
+  const port = saidIn('port', trusted) || (isNamed ? undefined : peer.port)
   if (port !== undefined) headers.push('X-Forwarded-Port', port)
   const path = outerPrefix(trusted) + prefix
   if (path !== '') headers.push('X-Forwarded-Prefix', path)

@@ -156,6 +156,13 @@ describe('request headers', () => {
     },
   )
 
+  test('beside what a proxy says of host and scheme there is no port, unless it says one', async () => {
+    const lines = ['Host: a', 'X-Forwarded-Proto: https', 'X-Forwarded-Host: example.org']
+    const { fields } = await seen(lines, { trustForwarded: true })
+    expect(fields).toMatchObject({ 'x-forwarded-proto': ['https'], 'x-forwarded-host': ['example.org'] })
+    expect(fields).not.toHaveProperty('x-forwarded-port')
+  })
+
   test('Host is the worker’s, or the client’s with host: keep', async () => {
     const rewritten = await seen(['Host: example.org'])
     expect(rewritten.fields.host?.[0]).toMatch(/^127\.0\.0\.1:\d+$/)
