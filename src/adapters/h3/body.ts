@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { http2Request } from './http2.ts'
+import { Refusal } from './problem.ts'
 
 /**
  * The body of a client's request as undici takes it. undici destroys the stream that it is given, as soon as the worker has
@@ -70,6 +71,14 @@ export function hasBody(req: IncomingMessage): boolean {
   if (headers['transfer-encoding'] !== undefined) return true
   const length = headers['content-length']
   return length !== undefined && Number(length) > 0
+}
+
+/** @throws `INTERNAL_ERROR` when something in front of a mounted gateway has read of the body: the worker would get another one. */
+export function assertUnread(req: IncomingMessage): void {
+  if (!hasBody(req) || !req.readableDidRead) return
+  throw new Refusal('INTERNAL_ERROR', {
+    cause: new Error('The body of a request was read before the gateway got it: nothing in front may do that'),
+  })
 }
 
 /**

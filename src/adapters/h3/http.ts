@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Lease } from '../../index.ts'
 import { ClientWatch } from './client-watch.ts'
-import { RequestBody, bufferedBody, discard, hasBody } from './body.ts'
+import { assertUnread, bufferedBody, discard, hasBody, RequestBody } from './body.ts'
 import type { Core } from './core.ts'
 import { resetStream } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
@@ -87,6 +87,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     const { pool, upstreams, settings } = this.#core
     const { sessionId } = this.#request
     try {
+      if (this.#content === null) assertUnread(this.#req)
       this.#headers = requestHeaders(this.#req, settings, this.#request, replacements(settings, this.#seen))
       const lease = pool.tryAcquire(sessionId) ?? (await this.#wait())
       if (this.#is('closed')) {

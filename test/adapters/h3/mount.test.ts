@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { RequestListener } from 'node:http'
+import { text } from 'node:stream/consumers'
 import { serve as serveCrossws } from 'crossws/server/node'
 import { H3, toNodeHandler, withBase } from 'h3'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -256,6 +257,26 @@ describe('an upgrade to anything but a WebSocket is ignored', () => {
 })
 
 describe('behind other middleware', () => {
+  test.each([
+    ['a length', 'Content-Length: 3\r\n\r\nabc'],
+    ['chunks', 'Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n'],
+  ])('a body of %s that was read before is no empty one: 500, and nothing is started', async (_framing, framed) => {
+    const causes: unknown[] = []
+    const { gateway, pool } = await openMountable({ onError: ({ cause }) => causes.push(cause) })
+    const app = new H3().use(async (event, next) => {
+      await event.req.text()
+      return next()
+    })
+    const readFirst: RequestListener = (req, res) => void text(req).then(() => gateway.handler(req, res))
+    for (const port of [await serveApp(app.mount('/tools', gateway.app)), await serveNode(readFirst)]) {
+      const client = await dial(port)
+      client.send(`POST /tools/up HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: close\r\n${framed}`)
+      expect(await client.rest()).toMatch(/^HTTP\/1\.1 500 [^]*INTERNAL_ERROR/)
+    }
+    expect(causes.map(String)).toEqual(Array.from({ length: 2 }, () => expect.stringContaining('body') as string))
+    expect(pool.acquired).toEqual([])
+  })
+
   test('headers that were staged before stay, and Set-Cookie keeps its duplicates', async () => {
     const { gateway } = await openMountable()
     const port = await serveNode((req, res) => {
