@@ -15,7 +15,7 @@ export interface GatewayOptions {
   /**
    * What a session id looks like. Anything else is answered with 400 before it costs anything.
    *
-   * @default /^[A-Za-z0-9._~:@+=-]{1,128}$/
+   * @default /^(?!\.{1,2}$)[A-Za-z0-9._~:@+=-]{1,128}$/
    */
   readonly idPattern?: RegExp | undefined
   /**

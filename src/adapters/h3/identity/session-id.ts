@@ -33,8 +33,8 @@ export interface SessionIdMatch {
   readonly prefix?: string | undefined
 }
 
-/** Letters, digits and `. _ ~ : @ + = -`, 1 to 128 of them: safe in logs, in headers and in paths. */
-export const defaultIdPattern = /^[A-Za-z0-9._~:@+=-]{1,128}$/
+/** Letters, digits and `. _ ~ : @ + = -`, 1 to 128 of them: safe in logs, in headers and in paths, where `.` and `..` are no names. */
+export const defaultIdPattern = /^(?!\.{1,2}$)[A-Za-z0-9._~:@+=-]{1,128}$/
 
 /** Present, but of no use: fits no sensible pattern, and stops the search. */
 const malformed = ''

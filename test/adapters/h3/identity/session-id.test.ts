@@ -150,6 +150,16 @@ describe('a function', () => {
 })
 
 describe('idPattern', () => {
+  test.each<[string, string]>([
+    ['/s/../x', invalid],
+    ['/s/./x', invalid],
+    ['/s/%2e%2E/x', invalid],
+    ['/s/.../x', '... /x'],
+    ['/s/.a/x', '.a /x'],
+  ])('by default has no names that a path cannot hold: of %s the outcome is %s', async (target, expected) => {
+    expect(await outcome({ sessionId: fromPath() }, target)).toBe(expected)
+  })
+
   test('is letters, digits and . _ ~ : @ + = - by default, at most 128', async () => {
     const sessionId = fromHeader('x-id')
     expect(await outcome({ sessionId }, '/', `X-Id: ${'a'.repeat(128)}`)).toBe(`${'a'.repeat(128)} /`)
