@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Core } from './core.ts'
 import type { BasedTarget } from './forward.ts'
 import { Forward } from './forward.ts'
-import { expectsUnknown } from './headers.ts'
+import { assertVersion, expectsUnknown } from './headers.ts'
 import { forward } from './http.ts'
 import { http2Request } from './http2.ts'
 import type { Identity } from './identity/identify.ts'
@@ -87,6 +87,7 @@ export async function handleUpgrade(core: Core, client: UpgradeClient, base: str
 }
 
 function readTarget(core: Core, req: IncomingMessage, base: string | undefined): BasedTarget {
+  assertVersion(req)
   const url = req.url ?? ''
   if (url.length > core.settings.client.targetLength) throw new Refusal('TARGET_TOO_LONG')
   const target = parseTarget(url)

@@ -67,8 +67,8 @@ const requestFields: ReadonlyMap<string, number> = new Map([
  *
  * @param replaced what to send in place of the client's fields.
  * @throws `REQUEST_INVALID` when there is more than one `Host` or one that names no host (RFC 9112 §3.2), more than one
- * `Authorization`, a length beyond counting, or a transfer coding in HTTP/1.0 (§6.1); `HTTP_VERSION_UNSUPPORTED`,
- * `HEADERS_TOO_LARGE`, `TRANSFER_CODING_UNSUPPORTED`.
+ * `Authorization`, a length beyond counting, or a transfer coding in HTTP/1.0 (§6.1); `HEADERS_TOO_LARGE`,
+ * `TRANSFER_CODING_UNSUPPORTED`.
  */
 export function requestHeaders(
   req: IncomingMessage,
@@ -77,7 +77,6 @@ export function requestHeaders(
   replaced?: Replacements,
 ): string[] {
   const raw = req.rawHeaders
-  if (!isSupported(req)) throw new Refusal('HTTP_VERSION_UNSUPPORTED')
   if (raw.length >= maxCollected) throw new Refusal('HEADERS_TOO_LARGE')
   const headers = ['Host', '']
   const listed = connectionOptions(raw)
@@ -152,9 +151,12 @@ export const maxCollected = 2000
 /**
  * llhttp takes 0.9, to which a missing version amounts, and 2.0 for versions of the same syntax. It reads RTSP, too, and shows
  * it as HTTP of the same version: only methods that HTTP does not have tell one from the other.
+ *
+ * @throws `HTTP_VERSION_UNSUPPORTED`
  */
-function isSupported(req: IncomingMessage): boolean {
-  return (req.httpVersionMajor === 1 && httpMethods.has(req.method)) || http2Request(req) !== undefined
+export function assertVersion(req: IncomingMessage): void {
+  if (req.httpVersionMajor === 1 && httpMethods.has(req.method)) return
+  if (http2Request(req) === undefined) throw new Refusal('HTTP_VERSION_UNSUPPORTED')
 }
 
 const httpMethods: ReadonlySet<string | undefined> = new Set(METHODS)
