@@ -172,7 +172,7 @@ const gatewayFlags: ListenFlags = { host: 'host', port: 'port' }
 const adminFlags: ListenFlags = { host: 'admin', port: 'admin' }
 
 async function listening<T>(
-  flags: ListenFlags,
+  named: ListenFlags,
   address: { host: string; port: number },
   listen: () => Promise<T>,
 ): Promise<T> {
@@ -180,7 +180,7 @@ async function listening<T>(
     return await listen()
   } catch (cause) {
     if (cause instanceof InvalidOptionError) throw cause
-    throw new ListenError(flags, address, cause)
+    throw new ListenError(named, address, cause)
   }
 }
 
@@ -203,6 +203,7 @@ function throwIfUsage(error: unknown, { admin }: RunOptions): void {
   throw new UsageError(inFlags(error.message.replace(/^Invalid option "[^"]*"/, source ?? '$&')), { cause: error })
 }
 
+/** The same error, with its options named as flags. */
 function reworded(error: CorralError): Error {
   return Object.assign(new Error(inFlags(error.message), { cause: error }), { code: error.code })
 }
