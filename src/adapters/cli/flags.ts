@@ -93,6 +93,21 @@ const table = [
     description: 'Longest time for the head of a request, then 408; 0 without limit',
   },
   {
+    name: 'keep-alive',
+    value: 'duration',
+    default: '5s',
+    sets: 'keepAliveTimeout',
+    description:
+      "Time an idle connection is kept, longer than the proxy's in front keeps it, if there is one; 0 for ever",
+  },
+  {
+    name: 'response-timeout',
+    value: 'duration',
+    default: '5m',
+    sets: 'upstream.headersTimeout',
+    description: 'Longest time to the head of a response, or of the answer to a handshake, then 504; 0 without limit',
+  },
+  {
     name: 'ping-interval',
     value: 'duration',
     default: '0',

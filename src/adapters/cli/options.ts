@@ -15,6 +15,9 @@ export interface RunOptions {
   /** Proxies in front that tell the client's address. */
   readonly proxies: number
   readonly headersTimeout: number
+  readonly keepAliveTimeout: number
+  /** Longest time to the head of a response. */
+  readonly responseTimeout: number
   readonly pingInterval: number
   readonly requestsPerSession: number
   readonly pool: PoolFlags
@@ -59,6 +62,8 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
     tls: tls(given, env),
     proxies: count('proxies', given.one('proxies'), 32),
     headersTimeout: duration('headers-timeout', given.one('headers-timeout')),
+    keepAliveTimeout: duration('keep-alive', given.one('keep-alive')),
+    responseTimeout: duration('response-timeout', given.one('response-timeout')),
     pingInterval: duration('ping-interval', given.one('ping-interval')),
     requestsPerSession: count('requests-per-session', given.one('requests-per-session')),
     pool: poolFlags(given),

@@ -114,6 +114,7 @@ function toGatewayOptions(options: RunOptions, report: Report, { hooks, metrics 
     ...hooks,
     ...identityOf(options.identity, report),
     trustForwarded: options.proxies === 0 ? false : options.proxies,
+    upstream: { headersTimeout: options.responseTimeout },
     pingInterval: options.pingInterval,
     client: { requestsPerSession: options.requestsPerSession },
     onError: (failure) => {
@@ -126,8 +127,8 @@ function toGatewayOptions(options: RunOptions, report: Report, { hooks, metrics 
   }
 }
 
-function toListenOptions({ host: hostname, port, tls, headersTimeout }: RunOptions): ListenOptions {
-  return { hostname, port, tls, headersTimeout }
+function toListenOptions({ host: hostname, port, tls, headersTimeout, keepAliveTimeout }: RunOptions): ListenOptions {
+  return { hostname, port, tls, headersTimeout, keepAliveTimeout }
 }
 
 function listenAdmin(

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { flags } from '../../../src/adapters/cli/flags.ts'
 import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
-import { type Cli, corral, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
+import { type Cli, corral, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
 
 usesCli()
 leavesNoProcess()
@@ -112,6 +112,17 @@ describe('corral run', () => {
     const url = await urlOf(cli)
     await getJson(`${url}/print?line=hello`, 'red')
     expect(await cli.line('worker.output', { line: 'hello' })).toMatchObject({ stream: 'stdout' })
+    await stop(cli)
+  })
+
+  test('keeps idle connections for --keep-alive, and waits for a worker for --response-timeout', async () => {
+    const cli = run('echo-server', ['--keep-alive', '90s', '--response-timeout', '50ms'])
+    const url = await urlOf(cli)
+    const response = await get(url, 'red')
+    expect(response.headers.get('keep-alive')).toBe('timeout=90')
+    const late = await get(`${url}/hang`, 'red')
+    expect(late.status).toBe(504)
+    expect(await late.json()).toMatchObject({ code: 'UPSTREAM_TIMEOUT' })
     await stop(cli)
   })
 
