@@ -1,5 +1,5 @@
 import type { Server } from 'node:http'
-import { isIPv6 } from 'node:net'
+import { type Address, ListenError, authorityHost } from '../listen-error.ts'
 
 /** A listening admin API. */
 export interface AdminListener {
@@ -11,22 +11,20 @@ export interface AdminListener {
   close(): Promise<void>
 }
 
-/** Rejects with Node's own error, whose `code` tells a busy port from a bad address. */
-export async function listen(
-  server: Server,
-  { hostname, port }: { hostname: string; port: number },
-): Promise<AdminListener> {
+/** @throws {@link ListenError}, whose `code` tells a busy port from a bad address. */
+export async function listen(server: Server, { hostname, port }: Address): Promise<AdminListener> {
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
+    const fail = (cause: Error) => reject(new ListenError({ hostname, port }, cause))
+    server.once('error', fail)
     server.listen(port, hostname, () => {
-      server.off('error', reject)
+      server.off('error', fail)
       resolve()
     })
   })
   const address = server.address()
   const bound = typeof address === 'object' && address !== null ? address.port : port
   return {
-    url: `http://${isIPv6(hostname) ? `[${hostname}]` : hostname}:${bound}`,
+    url: `http://${authorityHost(hostname)}:${bound}`,
     port: bound,
     server,
     close: () =>

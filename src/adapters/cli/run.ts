@@ -10,10 +10,10 @@ import {
 import { type AdminListener, createAdmin } from '../admin/index.ts'
 import type { Gateway, GatewayOptions, ListenOptions } from '../h3/index.ts'
 import { checkGateway, createGateway } from '../h3/index.ts'
-import { flags, inFlags, passphraseVariable } from './flags.ts'
+import { ListenError } from '../listen-error.ts'
+import { type FlagName, flags, inFlags, passphraseVariable } from './flags.ts'
 import { UsageError } from './given.ts'
 import { identityOf } from './identity.ts'
-import { ListenError, type ListenFlags } from './listen-error.ts'
 import type { AdminOptions, RunOptions } from './options.ts'
 import { printFailure } from './print.ts'
 import { type Report, createReport } from './report.ts'
@@ -79,7 +79,7 @@ async function serve(
   const gatewayOptions = toGatewayOptions(options, report, telemetry)
   const listenOptions = toListenOptions(options)
   // Nothing is started for a command line that cannot be served.
-  await listening(gatewayFlags, options, () => checkGateway(gatewayOptions, listenOptions))
+  await listening(gatewayFlags, () => checkGateway(gatewayOptions, listenOptions))
   if (admin) {
     parts.admin = await listenAdmin(admin, report, parts, telemetry)
     report({ type: 'admin.listening', url: parts.admin.url, port: parts.admin.port })
@@ -93,7 +93,7 @@ async function serve(
   const gateway = createGateway(pool, gatewayOptions)
   parts.gateway = gateway
   telemetry.metrics?.watch(pool, gateway)
-  const listener = await listening(gatewayFlags, options, () => gateway.listen(listenOptions))
+  const listener = await listening(gatewayFlags, () => gateway.listen(listenOptions))
   parts.isReady = true
   report({ type: 'gateway.listening', url: listener.url, port: listener.port })
 
@@ -146,7 +146,7 @@ function listenAdmin(
     metrics,
     onError: (error) => report({ type: 'error', error }),
   })
-  return listening(adminFlags, options, () => admin.listen({ hostname, port }))
+  return listening(adminFlags, () => admin.listen({ hostname, port }))
 }
 
 function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, signal: AbortSignal): Promise<Pool> {
@@ -169,19 +169,21 @@ function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, 
   })
 }
 
+/** The flags that said where to listen; one of them may have said both. */
+interface ListenFlags {
+  readonly host: FlagName
+  readonly port: FlagName
+}
+
 const gatewayFlags: ListenFlags = { host: 'host', port: 'port' }
 const adminFlags: ListenFlags = { host: 'admin', port: 'admin' }
 
-async function listening<T>(
-  named: ListenFlags,
-  address: { host: string; port: number },
-  listen: () => Promise<T>,
-): Promise<T> {
+async function listening<T>(named: ListenFlags, listen: () => Promise<T>): Promise<T> {
   try {
     return await listen()
-  } catch (cause) {
-    if (cause instanceof InvalidOptionError) throw cause
-    throw new ListenError(named, address, cause)
+  } catch (error) {
+    if (!(error instanceof ListenError)) throw error
+    throw new ListenError(error.address, error.cause, `--${error.isOfHost ? named.host : named.port}`)
   }
 }
 

@@ -4,6 +4,7 @@ import { Server as NetServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { Connections } from './connections.ts'
+import { authorityHost } from '../listen-error.ts'
 import { isIgnored } from './ignored-upgrade.ts'
 import { malformed, malformedAnswer } from './malformed.ts'
 import { Refusal } from './problem.ts'
@@ -78,7 +79,7 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
   }
   const { hostname, tls } = settings
   return {
-    url: `${tls === false ? 'http' : 'https'}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`,
+    url: `${tls === false ? 'http' : 'https'}://${authorityHost(hostname)}:${port}`,
     port,
     server,
     close,

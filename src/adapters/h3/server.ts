@@ -4,16 +4,17 @@ import { createServer, isIPv6 } from 'node:net'
 import { promisify } from 'node:util'
 import { listen as listhen } from 'listhen'
 import { readCredentials } from './credentials.ts'
+import { ListenError } from '../listen-error.ts'
 import type { ListenSettings } from './settings.ts'
 
 /**
  * A server that listens, with the limits that hold before there is a request.
  *
- * @throws `INVALID_OPTION` when the certificate or its key is of no use; an error with a code such as `EADDRINUSE`.
+ * @throws `INVALID_OPTION` when the certificate or its key is of no use; {@link ListenError}
  */
 export async function openServer(settings: ListenSettings): Promise<Server> {
   const { port, hostname, tls, headersTimeout, headersSize, keepAliveTimeout } = settings
-  await assertFree(port, hostname)
+  await assertFree(settings)
   const listener = await listhen(() => {}, {
     port: port === 0 ? { port, random: true } : port,
     hostname,
@@ -30,10 +31,7 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
   const bound = (server.address() as AddressInfo).port
   if (port !== 0 && bound !== port) {
     server.close()
-    throw portError(
-      'ERR_UNSAFE_PORT',
-      `Cannot listen on ${hostname}:${port}: browsers refuse this port, and so does listhen`,
-    )
+    throw new ListenError({ hostname, port }, unsafePort())
   }
   // listhen's bookkeeping for a close of its own goes with its listener; it would cost every request.
   server.removeAllListeners('request')
@@ -79,28 +77,20 @@ function hexadecimal(address: string): string {
 }
 
 /** listhen tells that a port cannot be had, but not why; and what it cannot tell in advance, it throws at the process. */
-async function assertFree(port: number, hostname: string): Promise<void> {
+async function assertFree({ port, hostname }: ListenSettings): Promise<void> {
   const probe = createServer()
   try {
     await new Promise<void>((resolve, reject) => {
       probe.once('error', reject)
       probe.listen({ port, host: hostname, exclusive: true }, resolve)
     })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw portError(code, `Cannot listen on ${hostname}:${port}: ${explain(code)}`, error)
+  } catch (cause) {
+    throw new ListenError({ hostname, port }, cause)
   }
   await promisify(probe.close.bind(probe))()
 }
 
-function explain(code: string | undefined): string {
-  if (code === 'EADDRINUSE') return 'the port is in use'
-  if (code === 'EACCES') return 'ports below 1024 need privileges'
-  if (code === 'EADDRNOTAVAIL') return 'this machine has no such address'
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'the name cannot be resolved'
-  return code ?? 'unknown error'
-}
-
-function portError(code: string | undefined, message: string, cause?: unknown): Error {
-  return Object.assign(new Error(message, { cause }), { code })
+function unsafePort(): Error {
+  const message = 'browsers refuse this port, and so does the gateway; take another one'
+  return Object.assign(new Error(message), { code: 'ERR_UNSAFE_PORT' })
 }

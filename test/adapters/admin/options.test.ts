@@ -72,7 +72,10 @@ describe('listen', () => {
     })
     onTestFinished(() => void server.close())
     const { port } = server.address() as AddressInfo
-    await expect(createAdmin(none).listen({ port })).rejects.toMatchObject({ code: 'EADDRINUSE' })
+    await expect(createAdmin(none).listen({ port })).rejects.toMatchObject({
+      code: 'EADDRINUSE',
+      message: `Cannot listen on 127.0.0.1:${port}: the port is in use`,
+    })
   })
 
   test('close ends what is open, and answers nothing more', async () => {

@@ -1,26 +1,38 @@
 import { isIPv6 } from 'node:net'
-import type { FlagName } from './flags.ts'
 
-/** The flags that said where to listen; one of them may have said both. */
-export interface ListenFlags {
-  readonly host: FlagName
-  readonly port: FlagName
+/** Where it was to be listened. */
+export interface Address {
+  readonly hostname: string
+  readonly port: number
 }
 
 /** Somewhere could not be listened on. Carries the code of the cause, such as `EADDRINUSE`. */
 export class ListenError extends Error {
+  override readonly name = 'ListenError'
   readonly code: string
+  readonly address: Address
 
-  constructor(flags: ListenFlags, { host, port }: { host: string; port: number }, cause: unknown) {
+  /** `option` is what said where, if there is more than one place that could have. */
+  constructor(address: Address, cause: unknown, option?: string) {
     const code = codeOf(cause)
-    const where = `${isIPv6(host) ? `[${host}]` : host}:${port}`
-    const flag = faultsOfHost.has(code) ? flags.host : flags.port
-    super(`Cannot listen on ${where} (--${flag}): ${reason(code, cause)}`, { cause })
+    const where = `${authorityHost(address.hostname)}:${address.port}`
+    super(`Cannot listen on ${where}${option === undefined ? '' : ` (${option})`}: ${reason(code, cause)}`, { cause })
     this.code = code
+    this.address = address
+  }
+
+  /** Whatever the port, there can be no listening. */
+  get isOfHost(): boolean {
+    return faultsOfHost.has(this.code)
   }
 }
 
-/** Whatever the port, there can be no listening: `EINVAL` is of an address that only one of the interfaces has. */
+/** As it is written in a URL (RFC 3986 §3.2.2). */
+export function authorityHost(hostname: string): string {
+  return isIPv6(hostname) ? `[${hostname}]` : hostname
+}
+
+/** `EINVAL` is of an address that only one of the interfaces has. */
 const faultsOfHost: ReadonlySet<string> = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EINVAL'])
 
 function reason(code: string, cause: unknown): string {
@@ -34,8 +46,6 @@ function reason(code: string, cause: unknown): string {
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return 'the name cannot be resolved'
-    case 'ERR_UNSAFE_PORT':
-      return 'browsers refuse this port, and so does the gateway; take another one'
     default:
       return cause instanceof Error ? cause.message : String(cause)
   }
