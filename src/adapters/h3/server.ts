@@ -3,8 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { createServer, isIPv6 } from 'node:net'
 import { promisify } from 'node:util'
 import { listen as listhen } from 'listhen'
-import { readCredentials } from './credentials.ts'
 import { ListenError } from '../listen-error.ts'
+import { readCredentials } from './credentials.ts'
 import type { ListenSettings } from './settings.ts'
 
 /**
