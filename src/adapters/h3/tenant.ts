@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { isIP, isIPv6 } from 'node:net'
+import { plainAddress } from './address.ts'
 import { outermost } from './forwarded.ts'
 
 /**
@@ -9,11 +10,11 @@ import { outermost } from './forwarded.ts'
  */
 export function clientAddress(req: IncomingMessage, proxies: number): string | undefined {
   const { remoteAddress } = req.socket
-  const peer = remoteAddress === undefined ? undefined : plain(remoteAddress)
+  const peer = remoteAddress === undefined ? undefined : plainAddress(remoteAddress)
   if (proxies === 0) return peer
   const listed = req.headers['x-forwarded-for']
   if (typeof listed !== 'string') return peer
-  const address = plain(withoutPort(outermost(listed, proxies)))
+  const address = plainAddress(withoutPort(outermost(listed, proxies)))
   // What is no address, such as `unknown`, is whatever somebody made up.
   return isIP(address) === 0 ? peer : address
 }
@@ -27,11 +28,6 @@ export function tenantOf(principal: string | undefined, address: string | undefi
   if (principal !== undefined) return principal
   if (address === undefined || address === '::1' || address.startsWith('127.')) return undefined
   return `ip:${isIPv6(address) ? network64(address) : address}`
-}
-
-/** An IPv4 client of a dual-stack listener is an IPv4 client. */
-function plain(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }
 
 /** Some proxies add the port; RFC 7239 §6 puts IPv6 in brackets then. */
