@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { plainAddress } from './address.ts'
 import { Refusal } from './problem.ts'
 
 /** What the worker is told about one client connection: made once per connection and host, as it costs more than the rest. */
@@ -22,8 +23,7 @@ export function peerOf(socket: Socket & { [kPeer]?: Peer; encrypted?: boolean },
   if (known !== undefined && known.host === host) return known
   if (host !== undefined && !isHost(host)) throw new Refusal('REQUEST_INVALID')
   const { remoteAddress } = socket
-  // An IPv4 client of a dual-stack listener.
-  const address = remoteAddress?.startsWith('::ffff:') ? remoteAddress.slice(7) : remoteAddress
+  const address = remoteAddress === undefined ? undefined : plainAddress(remoteAddress)
   const proto = socket.encrypted === true ? 'https' : 'http'
   let element = `for=${forwardedNode(address)}`
   if (host !== undefined) element += `;host=${quoteIfNeeded(host)}`
@@ -49,6 +49,11 @@ export interface Trusted {
   port?: string
   prefix?: string
   forwarded?: string
+}
+
+/** Whether it is one of the fields that the gateway makes anew for the worker. */
+export function isForwarded(lower: string): boolean {
+  return keys.has(lower)
 }
 
 /** Takes note of a field of a trusted proxy, or passes it on when it is none that is added to. */

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { METHODS } from 'node:http'
 import type { Trusted } from './forwarded.ts'
-import { addTrusted, peerOf, pushForwarded } from './forwarded.ts'
+import { addTrusted, isForwarded, peerOf, pushForwarded } from './forwarded.ts'
 import { http2Request } from './http2.ts'
 import { Refusal } from './problem.ts'
 import type { TellingFields } from './spelling.ts'
@@ -114,8 +114,10 @@ export function requestHeaders(
     } else if (field === te) {
       // Trailers of responses are passed on, so that a worker may send them to whoever asked for them.
       if (/(?:^|,)\s*trailers\s*(?:[,;]|$)/i.test(value)) headers.push('TE', 'trailers')
-    } else if (field === forwarded && trusted !== undefined) {
-      addTrusted(trusted, headers, name, value)
+    } else if (field === forwarded) {
+      if (trusted !== undefined) addTrusted(trusted, headers, name, value)
+      // Who may tell by it whose session it is has told the gateway by it: the worker may go by it, too.
+      else if (isPassedOn(name.toLowerCase(), policy.telling)) headers.push(name, value)
     }
   }
   for (const name in replaced) {
@@ -299,6 +301,10 @@ function isLeftOut(name: string, listed: readonly string[] | undefined, telling:
   const lower = name.toLowerCase()
   if (telling.has(lower)) return false
   return listed?.includes(lower) === true || telling.isMeantBy(lower)
+}
+
+function isPassedOn(lower: string, telling: TellingFields): boolean {
+  return telling.has(lower) && !isForwarded(lower)
 }
 
 /** The fields that `Connection` lists; `undefined` when it lists none that could be a field. */

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 import { InvalidOptionError } from '../../../index.ts'
+import { check, isBoolean, object } from '../../check.ts'
+import { plainAddress } from '../address.ts'
 import { idHeader } from './session-id.ts'
 
 /**
@@ -47,8 +49,11 @@ export interface BearerOptions {
  */
 export function bearerToken(
   tokens: Readonly<Record<string, string>> | ReadonlyMap<string, string> | TokenLookup,
-  { forward = false }: BearerOptions = {},
+  options: BearerOptions = {},
 ): Authorizer {
+  object('bearerToken(options)', options, ['forward'])
+  const { forward = false } = options
+  check('bearerToken(options).forward', 'a boolean', forward, isBoolean)
   const lookUp = typeof tokens === 'function' ? tokens : hashedTokens(tokens)
   const authorize = (req: IncomingMessage) => {
     const given = req.headers.authorization === undefined ? undefined : onlyField(req, 'authorization')
@@ -107,6 +112,7 @@ export interface TrustedHeaderOptions {
  */
 export function trustedHeader(name: string, options: TrustedHeaderOptions = {}): Authorizer {
   const lower = idHeader('trustedHeader(name)', name).toLowerCase()
+  object('trustedHeader(options)', options, ['proxies'])
   const proxies = networks(options.proxies ?? ['127.0.0.0/8', '::1'])
   const authorize = (req: IncomingMessage) => {
     const address = req.socket.remoteAddress
@@ -152,8 +158,7 @@ function networks(list: readonly string[]): BlockList {
 }
 
 function contains(blocks: BlockList, address: string): boolean {
-  // An IPv4 client of a dual-stack listener.
-  const plain = address.startsWith('::ffff:') ? address.slice(7) : address
+  const plain = plainAddress(address)
   return blocks.check(plain, isIPv4(plain) ? 'ipv4' : 'ipv6')
 }
 

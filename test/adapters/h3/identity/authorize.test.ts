@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { createServer } from 'node:http'
 import { HTTPError } from 'h3'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -117,6 +117,13 @@ describe('bearerToken', () => {
   ])('refuses tables that make no sense: %s', (message, table) => {
     expect(() => bearerToken(table as Record<string, string>)).toThrow(message)
   })
+
+  test.each([
+    ['"bearerToken(options).forwrd"', { forwrd: true }],
+    ['"bearerToken(options).forward": expected a boolean', { forward: 'yes' }],
+  ])('refuses options that make no sense: %s', (message, options) => {
+    expect(() => bearerToken({ [alice]: 'alice' }, options as object)).toThrow(message)
+  })
 })
 
 describe('trustedHeader', () => {
@@ -164,6 +171,42 @@ describe('trustedHeader', () => {
     expect(headers).not.toMatch(/x_user|X_Session|X\.User|X-Session\.Id|X-Hop/)
   })
 
+  test.each([false, true])(
+    'reaches the worker, with trustForwarded %s, when it is an X-Forwarded- one',
+    async (trustForwarded) => {
+      const told = signal<IncomingHttpHeaders>()
+      const { port } = await openScene(
+        (req, res) => {
+          told.resolve(req.headers)
+          res.end('ok')
+        },
+        { authorize: header(), trustForwarded },
+      )
+      await get(port, '/', {
+        'x-forwarded-user': 'alice',
+        'x-forwarded-email': 'alice@example.org',
+        x_forwarded_user: 'root',
+      })
+      expect(await told.promise).toMatchObject({ 'x-forwarded-user': 'alice' })
+      expect(await told.promise).not.toHaveProperty('x_forwarded_user')
+      expect('x-forwarded-email' in (await told.promise)).toBe(trustForwarded)
+    },
+  )
+
+  test('that is one of those which the gateway makes anew comes once', async () => {
+    const told = signal<string[]>()
+    const { port } = await openScene(
+      (req, res) => {
+        told.resolve(req.rawHeaders)
+        res.end('ok')
+      },
+      { authorize: trustedHeader('X-Forwarded-For') },
+    )
+    await get(port, '/', { 'x-forwarded-for': '203.0.113.9' })
+    const raw = await told.promise
+    expect(raw.filter((_value, i) => raw[i - 1]?.toLowerCase() === 'x-forwarded-for')).toEqual(['127.0.0.1'])
+  })
+
   test('and none that a worker could take for it, when it is not spelled with hyphens itself', async () => {
     const told = signal<string[]>()
     const { port } = await openScene(
@@ -182,6 +225,10 @@ describe('trustedHeader', () => {
     expect(headers).toContain('X-Session-Id\nred')
     expect(headers).toContain('X-Other\nkept')
     expect(headers).not.toContain('root')
+  })
+
+  test('refuses an option that it does not know', () => {
+    expect(() => header({ proxys: ['10.0.0.1'] } as object)).toThrow('"trustedHeader(options).proxys"')
   })
 
   test.each(['10.0.0.0/33', '10.0.0', '::/129', 'proxy.example.org', '10.0.0.0/x'])(
