@@ -37,6 +37,8 @@ export interface Session {
   /** Grows by every session of the pool; tells two sessions of one id apart. */
   readonly token: number
   readonly worker: WorkerInfo
+  /** Whether it takes connections: from its start until its end begins. */
+  readonly isOpen: boolean
   /** Aborts when the session is over: see {@link Lease.signal}. */
   readonly signal: AbortSignal
 }

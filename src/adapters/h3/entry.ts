@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Core } from './core.ts'
-import type { BasedTarget } from './forward.ts'
 import { Forward } from './forward.ts'
 import { assertVersion, expectsUnknown } from './headers.ts'
 import { forward } from './http.ts'
@@ -10,6 +9,7 @@ import { observe } from './observe.ts'
 import { inTurn, isPipelined } from './pipeline.ts'
 import { Refusal } from './problem.ts'
 import { refuse } from './response.ts'
+import type { BasedTarget } from './target.ts'
 import { parseTarget, stripBase } from './target.ts'
 import { stalled } from './upstream.ts'
 import type { UpgradeClient } from './upgrade-client.ts'
@@ -47,7 +47,7 @@ export function handle(
     // Node looks for the word, and finds it in others, too.
     if (mustContinue && expectsUnknown(req)) throw new Refusal('EXPECTATION_UNSUPPORTED')
     const target = readTarget(core, req, base)
-    const identity = core.identifier.identify(req, target.path)
+    const identity = core.identifier.identify(req, target)
     const start = (found: Identity) => {
       // The client may have left while somebody was asked.
       if (!res.destroyed) forward(core, req, res, new Forward(found, target, mustContinue))
@@ -77,7 +77,7 @@ export async function handleUpgrade(core: Core, client: UpgradeClient, base: str
   try {
     assertHandshake(client.req)
     const target = readTarget(core, client.req, base)
-    const identity = await core.identifier.identify(client.req, target.path)
+    const identity = await core.identifier.identify(client.req, target)
     // The answer to a handshake has no place for an id that must be known before anything else is sent.
     if (identity.adoption?.step === 'adopt') throw new Refusal('SESSION_ID_MISSING')
     await forwardUpgrade(core, client, new Forward(identity, target, false))

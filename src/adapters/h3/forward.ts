@@ -4,15 +4,8 @@ import type { Core } from './core.ts'
 import type { Field } from './identity/issue.ts'
 import type { Adoption, Identity } from './identity/identify.ts'
 import { Refusal } from './problem.ts'
+import type { BasedTarget } from './target.ts'
 import { clientAddress, tenantOf } from './tenant.ts'
-
-/** A request target that lies under the gateway's base. */
-export interface BasedTarget {
-  readonly path: string
-  readonly base: string
-  /** Host and port of an absolute-form target. */
-  readonly authority: string | undefined
-}
 
 /** What is to be forwarded: the request of a session, its target taken apart. */
 export class Forward {
@@ -23,8 +16,13 @@ export class Forward {
   /** What was cut off the target. */
   readonly prefix: string
   readonly authority: string | undefined
-  /** A field of the response that tells the client its new id. */
-  readonly issued: Field | undefined
+  /**
+   * Response header, in lower case, that tells clients the ids of their sessions; `undefined`: none does. Heads alone may carry
+   * it: what comes before them, or behind, nobody has looked at.
+   */
+  readonly idField: string | undefined
+  readonly #issued: Field | undefined
+  readonly #issuesIn: string | undefined
   readonly #adoption: Adoption | undefined
   /** Whether the session ends with the request: its worker has not named it, or the client has said goodbye. */
   #endsSession: boolean
@@ -37,7 +35,9 @@ export class Forward {
     this.target = identity.target
     this.prefix = base + identity.prefix
     this.authority = authority
-    this.issued = identity.issued
+    this.idField = identity.adoption?.header ?? identity.issuesIn
+    this.#issued = identity.issued
+    this.#issuesIn = identity.issuesIn
     this.#adoption = identity.adoption
     this.#endsSession = identity.adoption?.step === 'adopt'
     this.mustContinue = mustContinue
@@ -65,7 +65,11 @@ export class Forward {
    * @throws `UPSTREAM_FAILED` when the worker chose an id that it cannot have.
    */
   answered(status: number, headers: string[], { session }: Lease): void {
-    if (this.issued !== undefined) headers.push(...this.issued)
+    if (this.#issuesIn !== undefined) leaveOut(this.#issuesIn, headers)
+    if (this.#issued !== undefined) {
+      headers.push(...this.#issued)
+      if (status !== 101) headers.push(...forOneClient)
+    }
     const adoption = this.#adoption
     if (adoption === undefined) return
     // Of other refusals, such as 405, the session has to survive.
@@ -80,7 +84,9 @@ export class Forward {
       const cause = new Error('The worker chose several session ids, a malformed, a taken or a later one')
       throw new Refusal('UPSTREAM_FAILED', { cause })
     }
-    if (adoption.step === 'adopt') this.#endsSession = false
+    if (adoption.step !== 'adopt') return
+    this.#endsSession = false
+    headers.push(...forOneClient)
   }
 
   /** Gives the lease back when the request is over, answered or not. */
@@ -88,6 +94,14 @@ export class Forward {
     lease.release()
     if (this.#endsSession) void pool.end(this.sessionId)
   }
+}
+
+/** RFC 9111 §5.2.2.7: a cache that is shared would hand the id that comes with a response to everybody. */
+const forOneClient = ['Cache-Control', 'private'] as const
+
+/** Takes a field, in lower case, out of a list of names and values in turn. */
+function leaveOut(field: string, headers: string[]): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) if (headers[i]?.toLowerCase() === field) headers.splice(i, 2)
 }
 
 /** What a field, in lower case, says in a list of names and values in turn; each value once. */

@@ -246,12 +246,13 @@ const notInTrailers = new Set([
   'set-cookie',
 ])
 
-/** The trailers of a worker's response as name and value pairs. */
-export function responseTrailers(raw: readonly (Buffer | string)[]): [string, string][] {
+/** The trailers of a worker's response as name and value pairs, without `leftOut`, in lower case. */
+export function responseTrailers(raw: readonly (Buffer | string)[], leftOut: string | undefined): [string, string][] {
   const trailers: [string, string][] = []
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = latin1(raw[i] as Buffer | string)
-    if (!notInTrailers.has(name.toLowerCase())) trailers.push([name, latin1(raw[i + 1] as Buffer | string)])
+    const lower = name.toLowerCase()
+    if (lower !== leftOut && !notInTrailers.has(lower)) trailers.push([name, latin1(raw[i + 1] as Buffer | string)])
   }
   return trailers
 }

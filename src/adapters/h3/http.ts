@@ -153,7 +153,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     const req = this.#req
     const res = this.#res
     if (status < 200) {
-      relayInformation(req, res, status, raw)
+      relayInformation(req, res, status, raw, this.#request.idField)
       return true
     }
     const hasContent = req.method !== 'HEAD' && status !== 204 && status !== 304
@@ -205,7 +205,9 @@ class Exchange implements Dispatcher.DispatchHandler {
       void this.#verify(lane.resetting)
       return
     }
-    if (trailers !== null && trailers.length > 0) addTrailers(this.#req, this.#res, responseTrailers(trailers))
+    if (trailers !== null && trailers.length > 0) {
+      addTrailers(this.#req, this.#res, responseTrailers(trailers, this.#request.idField))
+    }
     this.#end()
   }
 

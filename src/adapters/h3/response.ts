@@ -73,12 +73,17 @@ export function addTrailers(req: IncomingMessage, res: ServerResponse, trailers:
   res.addTrailers(http2Request(req) === undefined ? trailers : Object.fromEntries(trailers))
 }
 
-/** RFC 9110 §15.2: a proxy forwards 1xx responses, but not to a client that is older than they are. */
+/**
+ * RFC 9110 §15.2: a proxy forwards 1xx responses, but not to a client that is older than they are.
+ *
+ * @param leftOut a field, in lower case, that they are not to have.
+ */
 export function relayInformation(
   req: IncomingMessage,
   res: ServerResponse,
   status: number,
   raw: readonly Buffer[],
+  leftOut: string | undefined,
 ): void {
   if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
   // They are not flow-controlled: for a client that does not read, any number of them would pile up.
@@ -89,6 +94,7 @@ export function relayInformation(
   const hints: Record<string, string | string[]> = {}
   for (let i = 0; i < headers.length; i += 2) {
     const name = (headers[i] as string).toLowerCase()
+    if (name === leftOut) continue
     const value = headers[i + 1] as string
     const known = hints[name]
     hints[name] = known === undefined ? value : [known, value].flat()

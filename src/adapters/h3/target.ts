@@ -6,6 +6,14 @@ export interface Target {
   readonly authority: string | undefined
 }
 
+/** A request target that lies under the gateway's base. */
+export interface BasedTarget {
+  readonly path: string
+  readonly base: string
+  /** Host and port of an absolute-form target. */
+  readonly authority: string | undefined
+}
+
 const absolute = /^https?:\/\/([^/?#]*)/i
 
 /**

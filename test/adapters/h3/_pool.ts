@@ -53,7 +53,7 @@ export class FakePool {
 
   tryAcquire(id: string): Lease | undefined {
     const session = this.#sessions.get(id)
-    if (session === undefined || this.#held || this.refusal !== undefined) return undefined
+    if (session?.isOpen !== true || this.#held || this.refusal !== undefined) return undefined
     this.acquired.push(id)
     this.#changed()
     return this.#grant(session)
@@ -87,6 +87,12 @@ export class FakePool {
         output: ['secret output'],
       }),
     )
+  }
+
+  /** The end of the session begins, and its connections have a while. */
+  beginEnd(id: string): void {
+    const session = this.#sessions.get(id)
+    if (session !== undefined) session.isOpen = false
   }
 
   end(id: string): void {
@@ -146,6 +152,7 @@ class FakeSession implements Session {
   readonly token: number
   readonly worker: WorkerInfo
   readonly controller = new AbortController()
+  isOpen = true
 
   constructor(id: string, token: number, address: WorkerAddress) {
     this.id = id

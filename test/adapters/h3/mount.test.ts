@@ -7,7 +7,7 @@ import { H3, toNodeHandler, withBase } from 'h3'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { QueueFullError } from 'corral'
-import { createGateway, fromHeader, fromPath } from 'corral/h3'
+import { createGateway, fromCookie, fromHeader, fromPath } from 'corral/h3'
 import type { Gateway, GatewayOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
 import { dial, get, httpWorker, listenOn } from './_scene.ts'
@@ -163,6 +163,29 @@ describe('under a base', () => {
     client.send('GET /x/../tools/s/red/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
     expect(await client.rest()).toMatch(/^HTTP\/1\.1 400 [^]*REQUEST_INVALID/)
     expect(pool.acquired).toEqual([])
+  })
+
+  test.each(mounts)('by %s: cookies that it issues are for the base', async (_name, mount) => {
+    const { gateway } = await openMountable({ sessionId: fromCookie('sid'), issue: true })
+    const app = new H3()
+    mount(app, gateway)
+    const port = await serveNode(toNodeHandler(app))
+    const response = await fetch(`http://127.0.0.1:${port}/tools/a/b`)
+    expect(response.headers.getSetCookie().at(-1)).toMatch(/^sid=[\w-]{22}; Path=\/tools; HttpOnly;/)
+  })
+
+  test.each([
+    ['sid', '/t/acme/x', '/t/acme'],
+    ['sid', '/t/a;Domain=evil.test/x', '/t'],
+    ['__Host-sid', '/t/acme/x', '/'],
+  ])('the cookie %s that is issued at %s is for %s', async (name, target, path) => {
+    const { gateway } = await openMountable({ sessionId: fromCookie(name), issue: true })
+    const port = await serveNode(toNodeHandler(new H3().mount('/t/:tenant', gateway.app)))
+    const response = await fetch(`http://127.0.0.1:${port}${target}`)
+    const [, said] =
+      /^[^;]*; Path=([^;]*); HttpOnly; SameSite=Lax(?:; Secure)?$/.exec(response.headers.getSetCookie().at(-1) ?? '') ??
+      []
+    expect(said).toBe(path)
   })
 
   test('with a parameter in the base', async () => {

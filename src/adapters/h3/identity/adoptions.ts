@@ -16,15 +16,18 @@ export class Adoptions {
   }
 
   /**
-   * Remembers the id that a worker gave to a session, until the session is over.
+   * Remembers the id that a worker gave to a session, until the session is over, or another one is given it while this one closes.
    *
-   * @returns `false` when another live session has it: two workers that choose the same id must not lead to each other's
-   * sessions.
+   * @returns `false` when another session that takes requests has it: two workers that choose the same id must not lead to each
+   * other's sessions.
    */
   add(id: string, session: Session, target: string): boolean {
-    if (session.signal.aborted || this.#live.has(id)) return false
+    if (session.signal.aborted || this.find(id)?.isOpen === true) return false
     this.#live.set(id, { session, path: pathOf(target) })
-    session.signal.addEventListener('abort', () => this.#live.delete(id), { once: true })
+    const forget = () => {
+      if (this.find(id) === session) this.#live.delete(id)
+    }
+    session.signal.addEventListener('abort', forget, { once: true })
     return true
   }
 

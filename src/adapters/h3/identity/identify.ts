@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Session } from '../../../index.ts'
 import { callOut } from '../observe.ts'
 import { Refusal, toHookRefusal } from '../problem.ts'
+import type { BasedTarget } from '../target.ts'
 import { Adoptions } from './adoptions.ts'
 import { isPrincipal, maxPrincipal } from './authorize.ts'
 import type { Field } from './issue.ts'
@@ -20,6 +21,8 @@ export interface Identity {
   readonly principal: string | undefined
   /** A field of the response that tells the client its new id. */
   readonly issued: Field | undefined
+  /** Response header, in lower case, that tells of issued ids: a worker's own would be another one. */
+  readonly issuesIn: string | undefined
   /** What becomes of an id that the worker chooses; `undefined` where workers choose none. */
   readonly adoption: Adoption | undefined
 }
@@ -63,15 +66,16 @@ export class Identifier {
   }
 
   /** @throws what a request without a proper identity is answered with. */
-  identify(req: IncomingMessage, target: string): Identity | Promise<Identity> {
+  identify(req: IncomingMessage, under: BasedTarget): Identity | Promise<Identity> {
+    const { path: target } = under
     let found: SessionIdResult | Promise<SessionIdResult>
     try {
       found = ask(this.#settings.sources, req, target, 0)
     } catch (error) {
       throw toHookRefusal(error)
     }
-    if (!isPromise(found)) return this.#authorize(req, target, this.#read(found, target))
-    return settled(found).then((later) => this.#authorize(req, target, this.#read(later, target)))
+    if (!isPromise(found)) return this.#authorize(req, under, this.#read(found, target))
+    return settled(found).then((later) => this.#authorize(req, under, this.#read(later, target)))
   }
 
   #read(found: SessionIdResult, target: string): Claim {
@@ -98,17 +102,17 @@ export class Identifier {
     return { id: undefined, target, prefix }
   }
 
-  #authorize(req: IncomingMessage, target: string, claim: Claim): Identity | Promise<Identity> {
+  #authorize(req: IncomingMessage, under: BasedTarget, claim: Claim): Identity | Promise<Identity> {
     const { authorize } = this.#settings
-    if (authorize === undefined) return this.#resolve(req, claim, undefined)
+    if (authorize === undefined) return this.#resolve(req, under, claim, undefined)
     let found: ReturnType<typeof authorize>
     try {
-      found = authorize(req, target)
+      found = authorize(req, under.path)
     } catch (error) {
       throw toHookRefusal(error)
     }
-    if (!isPromise(found)) return this.#resolve(req, claim, this.#principal(found))
-    return settled(found).then((later) => this.#resolve(req, claim, this.#principal(later)))
+    if (!isPromise(found)) return this.#resolve(req, under, claim, this.#principal(found))
+    return settled(found).then((later) => this.#resolve(req, under, claim, this.#principal(later)))
   }
 
   #principal(found: unknown): string {
@@ -122,13 +126,14 @@ export class Identifier {
     })
   }
 
-  #resolve(req: IncomingMessage, claim: Claim, principal: string | undefined): Identity {
+  #resolve(req: IncomingMessage, { base }: BasedTarget, claim: Claim, principal: string | undefined): Identity {
     const { id, target, prefix } = claim
-    const { adopt, issue, signer } = this.#settings
+    const { adopt, issue, issuesIn, signer } = this.#settings
     if (adopt !== undefined) return this.#adopt(req, claim, principal, adopt)
     const name = id ?? randomId()
-    const issued = id === undefined ? issue?.(req, signer?.sign(name) ?? name) : undefined
-    return { sessionId: sessionKey(principal, name), target, prefix, principal, issued, adoption: undefined }
+    const issued = id === undefined ? issue?.(req, signer?.sign(name) ?? name, base) : undefined
+    const sessionId = sessionKey(principal, name)
+    return { sessionId, target, prefix, principal, issued, issuesIn, adoption: undefined }
   }
 
   #adopt(req: IncomingMessage, claim: Claim, principal: string | undefined, settings: AdoptSettings): Identity {
@@ -145,14 +150,15 @@ export class Identifier {
           return true
         },
       }
-      return { sessionId: sessionKey(principal, randomId()), target, prefix, principal, issued: undefined, adoption }
+      const sessionId = sessionKey(principal, randomId())
+      return { sessionId, target, prefix, principal, issued: undefined, issuesIn: undefined, adoption }
     }
     const key = sessionKey(principal, id)
     const session = adoptions.find(key)
     if (session === undefined) throw new Refusal('SESSION_UNKNOWN')
     const step = adoptions.isFarewell(key, req.method, target) ? 'end' : 'keep'
     const adoption: Adoption = { step, header: settings.header, id }
-    return { sessionId: session.id, target, prefix, principal, issued: undefined, adoption }
+    return { sessionId: session.id, target, prefix, principal, issued: undefined, issuesIn: undefined, adoption }
   }
 }
 

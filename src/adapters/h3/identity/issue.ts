@@ -13,9 +13,9 @@ export interface IssueOptions {
    * @default 'auto'
    */
   readonly secure?: boolean | 'auto' | undefined
-  /** `Path` of the cookie. @default the base of the gateway, else '/' */
+  /** `Path` of the cookie. @default the path that the gateway is mounted under, else '/'; '/' for `__Host-` cookies */
   readonly path?: string | undefined
-  /** How long the client keeps the cookie, in milliseconds. Absent: until the browser is closed. @default none */
+  /** How long the client keeps the cookie, in milliseconds, rounded up to seconds. Absent: until the browser is closed. @default none */
   readonly maxAge?: number | undefined
 }
 
@@ -27,16 +27,28 @@ export function randomId(): string {
   return randomBytes(16).toString('base64url')
 }
 
-/** Makes the field that hands an id to its client, in the way that the client sends it back (RFC 6265 §4.1). */
-export function createIssuer(carrier: IdCarrier, options: IssueOptions, base: string, proxies: number) {
-  if (carrier.kind === 'header') return (_req: IncomingMessage, value: string): Field => [carrier.name, value]
-  const { sameSite = 'lax', secure = 'auto', path = base === '' ? '/' : base, maxAge } = options
-  let attributes = `; Path=${path}; HttpOnly; SameSite=${sameSite[0]?.toUpperCase()}${sameSite.slice(1)}`
-  if (maxAge !== undefined) attributes += `; Max-Age=${Math.floor(maxAge / 1000)}`
-  return (req: IncomingMessage, value: string): Field => {
+/** Makes the field that hands an id to the client of a request that lies under `base`. */
+export type Issuer = (req: IncomingMessage, value: string, base: string) => Field
+
+/** Hands ids out in the way that clients send them back (RFC 6265 §4.1). */
+export function createIssuer(carrier: IdCarrier, options: IssueOptions, proxies: number): Issuer {
+  if (carrier.kind === 'header') return (_req, value) => [carrier.name, value]
+  const { sameSite = 'lax', secure = 'auto', path, maxAge } = options
+  let attributes = `; HttpOnly; SameSite=${sameSite[0]?.toUpperCase()}${sameSite.slice(1)}`
+  // RFC 6265 §4.1.1: whole seconds, of which 0 would end the cookie.
+  if (maxAge !== undefined) attributes += `; Max-Age=${Math.ceil(maxAge / 1000)}`
+  return (req, value, base) => {
     const isSecure = secure === 'auto' ? cameByTls(req, proxies) : secure
-    return ['Set-Cookie', `${carrier.name}=${value}${attributes}${isSecure ? '; Secure' : ''}`]
+    const scope = `; Path=${path ?? cookiePath(base)}`
+    return ['Set-Cookie', `${carrier.name}=${value}${scope}${attributes}${isSecure ? '; Secure' : ''}`]
   }
+}
+
+/** The segments up to one with a semicolon, which ends an attribute (RFC 6265 §4.1.1): a client has chosen it, where a base has parameters. */
+function cookiePath(base: string): string {
+  const end = base.indexOf(';')
+  const path = end === -1 ? base : base.slice(0, base.lastIndexOf('/', end))
+  return path === '' ? '/' : path
 }
 
 function cameByTls(req: IncomingMessage, proxies: number): boolean {

@@ -1,11 +1,10 @@
-import type { IncomingMessage } from 'node:http'
 import { InvalidOptionError } from '../../../index.ts'
 import { check, duration, object } from '../../check.ts'
 import type { Replacements } from '../headers.ts'
 import type { AdoptOptions, GatewayOptions } from '../options.ts'
 import { TellingFields } from '../spelling.ts'
 import type { Authorizer } from './authorize.ts'
-import type { Field, IssueOptions } from './issue.ts'
+import type { IssueOptions, Issuer } from './issue.ts'
 import { createIssuer } from './issue.ts'
 import type { IdCarrier, SessionIdSource } from './session-id.ts'
 import { defaultIdPattern, idHeader } from './session-id.ts'
@@ -18,8 +17,10 @@ export interface IdentitySettings {
   readonly idPattern: RegExp
   readonly signer: IdSigner | undefined
   readonly forged: 'refuse' | 'issue'
-  /** Makes the field that hands a new id to its client; `undefined`: no ids are issued. */
-  readonly issue: ((req: IncomingMessage, value: string) => Field) | undefined
+  /** `undefined`: no ids are issued. */
+  readonly issue: Issuer | undefined
+  /** Response header, in lower case, that issued ids are in; `undefined`: they are in a cookie, or there are none. */
+  readonly issuesIn: string | undefined
   /** `undefined`: workers choose no ids. */
   readonly adopt: AdoptSettings | undefined
   readonly authorize: Authorizer | undefined
@@ -61,6 +62,7 @@ export function readIdentitySettings(options: GatewayOptions, base: string, prox
     signer: sign === undefined ? undefined : createIdSigner(sign.keys),
     forged,
     issue: issue === false ? undefined : readIssuer(issue, carriers[0], base, proxies),
+    issuesIn: issue !== false && carriers[0]?.kind === 'header' ? carriers[0].name.toLowerCase() : undefined,
     adopt: adopt === false ? undefined : readAdopt(adopt, carriers),
     authorize,
     consumed:
@@ -102,10 +104,12 @@ function readIssuer(option: true | IssueOptions, carrier: IdCarrier | undefined,
       'false',
     )
   }
-  if (/^__Host-/i.test(carrier.name) && (path ?? (base || '/')) !== '/') {
+  const isHostOnly = /^__Host-/i.test(carrier.name)
+  if (isHostOnly && (path ?? (base || '/')) !== '/') {
     throw new InvalidOptionError('issue.path', '"/", for cookies named __Host-', JSON.stringify(path ?? base))
   }
-  return createIssuer(carrier, mustBeSecure ? { ...options, secure: true } : options, base, proxies)
+  const known = path ?? (base === '' && isHostOnly ? '/' : base || undefined)
+  return createIssuer(carrier, { ...options, path: known, secure: mustBeSecure ? true : secure }, proxies)
 }
 
 const sites: ReadonlySet<unknown> = new Set(['strict', 'lax', 'none', undefined])

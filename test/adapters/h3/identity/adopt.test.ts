@@ -148,6 +148,41 @@ describe('with adopt, a session', () => {
     expect((await ask({ 'mcp-session-id': 'chosen' })).status).toBe(200)
   })
 
+  test('leaves its name to another one as soon as it takes nobody any more', async () => {
+    const { ask, pool } = await openMcp()
+    await ask({ 'x-name': 'chosen' })
+    const [first = ''] = pool.acquired
+    pool.beginEnd(first)
+    expect((await ask({ 'mcp-session-id': 'chosen' })).status).toBe(404)
+    expect((await ask({ 'x-name': 'chosen' })).status).toBe(200)
+    pool.end(first)
+    expect((await ask({ 'mcp-session-id': 'chosen' })).status).toBe(200)
+    expect(pool.acquired.at(-1)).toBe(pool.acquired[1])
+  })
+
+  test('is named by heads alone: hints and trailers carry no id', async () => {
+    const { port } = await openScene((_req, res) => {
+      res.writeEarlyHints({ link: '</a.css>; rel=preload', 'mcp-session-id': 'hinted' })
+      res.writeHead(200, { 'mcp-session-id': 'chosen', trailer: 'Mcp-Session-Id, X-Sum' })
+      res.write('ok')
+      res.addTrailers({ 'Mcp-Session-Id': 'trailed', 'X-Sum': '1' })
+      res.end()
+    }, options)
+    const client = await dial(port)
+    client.send('POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+    const answer = (await client.rest()).toLowerCase()
+    expect(answer).toContain('http/1.1 103 ')
+    expect(answer).toContain('mcp-session-id: chosen')
+    expect(answer).toContain('x-sum: 1')
+    expect(answer).not.toMatch(/hinted|trailed/)
+  })
+
+  test('is named where no cache that is shared keeps it', async () => {
+    const { ask } = await openMcp()
+    expect((await ask({ 'x-name': 'chosen' })).headers.get('cache-control')).toBe('private')
+    expect((await ask({ 'mcp-session-id': 'chosen' })).headers.get('cache-control')).toBe(null)
+  })
+
   test('belongs to its principal', async () => {
     const tokens = { 'alice-0123456789abcdef': 'alice', 'bob-0123456789abcdef': 'bob' }
     const { ask } = await openMcp({ authorize: bearerToken(tokens) })

@@ -6,8 +6,9 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { QueueFullError } from 'corral'
 import { fromCookie, fromHeader, fromPath, fromQuery } from 'corral/h3'
 import type { GatewayOptions } from 'corral/h3'
-import { get, openScene } from '../_scene.ts'
+import { dial, get, openScene } from '../_scene.ts'
 
+const key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
 const cookie = { sessionId: fromCookie('sid'), issue: true } as const
 
 async function issued(options: Partial<GatewayOptions>, headers: Record<string, string> = {}) {
@@ -32,6 +33,43 @@ describe('with issue, a client that names no session', () => {
     expect(response.headers.get('x-session-id')).toBe(pool.acquired[0])
   })
 
+  test('gets that one alone, however the worker uses the header, and later none', async () => {
+    const http = createServer((_req, res) => {
+      res.writeEarlyHints({ link: '</a.css>; rel=preload', 'x-session-id': 'hinted' })
+      res.writeHead(200, { 'X-Session-Id': ['own', 'other'], Trailer: 'X-Session-Id' })
+      res.write('ok')
+      res.addTrailers({ 'X-Session-Id': 'trailed' })
+      res.end()
+    })
+    http.on('upgrade', (_req, socket) => {
+      socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Session-Id: own\r\n\r\n')
+    })
+    const { port, pool } = await openScene(http, { sessionId: fromHeader('x-session-id'), issue: true })
+    const ask = async (lines: string) => {
+      const client = await dial(port)
+      client.send(`GET / HTTP/1.1\r\nHost: a\r\n${lines}\r\n\r\n`)
+      return [...(await client.rest()).matchAll(/^x-session-id: *(\S+)/gim)].map(([, id]) => id)
+    }
+    expect(await ask('Connection: close')).toEqual([pool.acquired[0]])
+    expect(await ask(`Connection: Upgrade\r\nUpgrade: websocket\r\n${key}`)).toEqual([pool.acquired[1]])
+    expect(await ask('Connection: close\r\nX-Session-Id: red')).toEqual([])
+    expect(pool.acquired[2]).toBe('red')
+  })
+
+  test.each([
+    ['by cookie', cookie],
+    ['by header', { sessionId: fromHeader('x-session-id'), issue: true }],
+  ])('gets it %s where no cache that is shared keeps it', async (_how, options) => {
+    const { port } = await openScene((_req, res) => {
+      res.setHeader('Cache-Control', 'public, max-age=600')
+      res.end('ok')
+    }, options)
+    const first = await fetch(`http://127.0.0.1:${port}/`)
+    expect(first.headers.get('cache-control')).toBe('public, max-age=600, private')
+    const later = await get(port, '/', { cookie: 'sid=mine', 'x-session-id': 'mine' })
+    expect(later.headers.get('cache-control')).toBe('public, max-age=600')
+  })
+
   test('gets it by the first source that can carry one', async () => {
     const sessionId = [fromPath(), fromQuery('sid'), fromCookie('sid'), fromHeader('x')]
     const { cookies } = await issued({ sessionId, issue: true })
@@ -40,7 +78,9 @@ describe('with issue, a client that names no session', () => {
 
   test('gets it with the attributes that are asked for', async () => {
     const none = await issued({ ...cookie, issue: { sameSite: 'none', path: '/app', maxAge: 90_500 } })
-    expect(none.cookies.at(-1)).toMatch(/; Path=\/app; HttpOnly; SameSite=None; Max-Age=90; Secure$/)
+    expect(none.cookies.at(-1)).toMatch(/; Path=\/app; HttpOnly; SameSite=None; Max-Age=91; Secure$/)
+    const brief = await issued({ ...cookie, issue: { maxAge: 1 } })
+    expect(brief.cookies.at(-1)).toMatch(/; Max-Age=1$/)
     const host = await issued({ sessionId: fromCookie('__Host-sid'), issue: true })
     expect(host.cookies.at(-1)).toMatch(/^__Host-sid=.*; Path=\/; HttpOnly; SameSite=Lax; Secure$/)
   })
