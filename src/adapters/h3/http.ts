@@ -10,7 +10,7 @@ import type { Forward } from './forward.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
 import { isConnectionLoss, isIdempotent, maxIdleOnce } from './repeat.ts'
-import { addTrailers, refuse, relayInformation, writeHead } from './response.ts'
+import { addTrailers, refuse, relayInformation, resetConnection, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Lane, Upstream } from './upstream.ts'
 import { clientStalled } from './upstream.ts'
@@ -355,9 +355,9 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#dropLane()
     const res = this.#res
     void this.#reportCut(cause)
-    // A body that is delimited by the close would look complete: only a reset tells (RFC 9112 §8).
     if (resetStream(res)) return
-    if (!res.chunkedEncoding && this.#length === -1) res.socket?.resetAndDestroy()
+    // A body that is delimited by the close would look complete.
+    if (!res.chunkedEncoding && this.#length === -1) resetConnection(res)
     res.destroy()
   }
 

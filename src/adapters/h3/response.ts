@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { discard } from './body.ts'
 import type { Core } from './core.ts'
 import { responseHead } from './headers.ts'
@@ -103,6 +104,21 @@ export function relayInformation(
     res.writeEarlyHints(hints)
   } catch {
     // Node refuses a `Link` that it cannot read. A hint may be left out.
+  }
+}
+
+/**
+ * Resets a connection, lest its end is taken for that of a body (RFC 9112 §8). That of TLS, too, where it should do to leave out the
+ * `close_notify` (RFC 9112 §9.8), and many clients do not look. Through a unix socket nothing can tell.
+ */
+export function resetConnection({ socket }: ServerResponse): void {
+  // Node has no word for the connection beneath that of TLS, which refuses to be reset itself.
+  const { _parent: beneath } = (socket ?? {}) as { _parent?: Socket | null }
+  try {
+    ;(beneath ?? socket)?.resetAndDestroy()
+  } catch {
+    // It is no TCP.
+    socket?.destroy()
   }
 }
 

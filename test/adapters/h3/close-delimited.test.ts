@@ -1,8 +1,11 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
-import { describe, expect, test } from 'vitest'
-import type { RawConnection } from './_scene.ts'
-import { dial, get, openScene, rawWorker, signal } from './_scene.ts'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { RawConnection, dial, get, listenOn, openScene, rawWorker, signal } from './_scene.ts'
 
 const plain = 'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n'
 
@@ -115,6 +118,24 @@ describe('a close-delimited response', () => {
     )
     ;(await arrived.promise).socket.destroy()
     expect((await error).code).toBe('ECONNRESET')
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('cut towards an HTTP/1.0 client of a unix socket, which knows no reset, is closed', async () => {
+    const arrived = signal<IncomingMessage>()
+    const { pool, gateway } = await openScene((req, res) => {
+      res.write('half')
+      arrived.resolve(req)
+    })
+    const directory = mkdtempSync(join(tmpdir(), 'corral-test-'))
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    const socketPath = join(directory, 's')
+    await listenOn(createServer(gateway.handler), socketPath)
+    const client = new RawConnection(connect(socketPath))
+    client.send('GET / HTTP/1.0\r\nX-Session-Id: red\r\n\r\n')
+    await client.take('half')
+    ;(await arrived.promise).socket.destroy()
+    expect(await client.rest()).toBe('')
     expect(await pool.idle()).toBe(0)
   })
 })

@@ -3,6 +3,7 @@ import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { request } from 'node:https'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -15,7 +16,7 @@ import { createGateway, fromCookie } from 'corral/h3'
 import type { GatewayFailure, ListenOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
 import type { Handler } from './_scene.ts'
-import { RawConnection, httpWorker, listenOn } from './_scene.ts'
+import { RawConnection, httpWorker, listenOn, signal } from './_scene.ts'
 
 let directory: string
 const path = (name: string) => join(directory, name)
@@ -92,6 +93,21 @@ describe('with tls, the gateway', () => {
     const client = await dialTls(port)
     client.send('GET / HTTP/1.1\r\nHost: gateway.test\r\nCookie: sid=red\r\nConnection: close\r\n\r\n')
     expect(await client.rest()).toMatch(/\r\n\r\nhttps$/)
+  })
+
+  test('resets the connection of a client of HTTP/1.0 when it cuts its response, as a close would look complete', async () => {
+    const arrived = signal<IncomingMessage>()
+    const { port, pool } = await openTls((req, res) => {
+      res.write('half')
+      arrived.resolve(req)
+    })
+    const client = await dialTls(port)
+    const error = new Promise<NodeJS.ErrnoException>((resolve) => client.socket.once('error', resolve))
+    client.send('GET / HTTP/1.0\r\nHost: gateway.test\r\nCookie: sid=red\r\n\r\n')
+    await client.take('half')
+    ;(await arrived.promise).socket.destroy()
+    expect((await error).code).toBe('ECONNRESET')
+    expect(await pool.idle()).toBe(0)
   })
 
   test('issues cookies that are Secure', async () => {

@@ -42,7 +42,9 @@ describe('with issue, a client that names no session', () => {
       res.end()
     })
     http.on('upgrade', (_req, socket) => {
-      socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Session-Id: own\r\n\r\n')
+      socket.end(
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Session-Id: own\r\n\r\n',
+      )
     })
     const { port, pool } = await openScene(http, { sessionId: fromHeader('x-session-id'), issue: true })
     const ask = async (lines: string) => {
