@@ -1,4 +1,4 @@
-import { assertEvent, assign, enqueueActions, setup } from 'xstate'
+import { assertEvent, assign, enqueueActions, raise, setup } from 'xstate'
 import type { SessionCommand, SessionEndReason, SessionFact, SessionKey } from './events.ts'
 
 export interface SessionInput extends SessionKey {
@@ -9,8 +9,8 @@ export interface SessionInput extends SessionKey {
 export interface SessionContext extends SessionInput {
   /** Why the session ends, once it does: the first reason given. */
   readonly reason: SessionEndReason | null
-  /** What a later command to end gives to connections that had their grace already. */
-  readonly hurry: number
+  /** Milliseconds that open connections get, once it ends: the least that a command to end has given them. */
+  readonly allowed: number
 }
 
 export interface SessionOutput {
@@ -34,11 +34,14 @@ export const sessionMachine = setup({
   actions: {
     recordEnd: assign(({ context, event }) => {
       assertEvent(event, 'session.end')
-      return { reason: event.reason, grace: event.grace ?? context.grace }
+      return { reason: event.reason, allowed: event.grace ?? context.grace }
     }),
-    recordHurry: assign(({ event }) => {
+    allowLess: assign(({ context, event }) => {
       assertEvent(event, 'session.end')
-      return { hurry: event.grace ?? 0 }
+      return { allowed: event.grace ?? context.grace }
+    }),
+    endLater: raise(({ context }) => ({ type: 'session.end', reason: context.reason ?? 'released', grace: 0 }), {
+      delay: 'allowed',
     }),
     reportClosing: enqueueActions(({ context, enqueue, self }) => {
       const { sessionId, token, reason } = context
@@ -52,18 +55,18 @@ export const sessionMachine = setup({
       assertEvent(event, 'session.end')
       return (event.grace ?? context.grace) === 0
     },
-    hurries: ({ event }) => {
+    /** What gives no less than another one that came before it cannot be over sooner. */
+    allowsLess: ({ context, event }) => {
       assertEvent(event, 'session.end')
-      return event.grace !== undefined
+      return (event.grace ?? context.grace) < context.allowed
     },
   },
   delays: {
-    grace: ({ context }) => context.grace,
-    hurry: ({ context }) => context.hurry,
+    allowed: ({ context }) => context.allowed,
   },
 }).createMachine({
   id: 'session',
-  context: ({ input }) => ({ ...input, reason: null, hurry: 0 }),
+  context: ({ input }) => ({ ...input, reason: null, allowed: input.grace }),
   output: ({ context }) => ({ reason: context.reason ?? 'released' }),
   initial: 'active',
   states: {
@@ -85,22 +88,15 @@ export const sessionMachine = setup({
       },
     },
     closing: {
-      description: 'Takes no new connections; ends with the last open one, or when the grace has passed.',
-      after: { grace: 'ended' },
+      description:
+        'Takes no new connections; ends with the last open one, or when the grace has passed. Asked again, it ends by the grace that is over first.',
+      after: { allowed: 'ended' },
       on: {
         'session.disconnected': 'ended',
         'session.end': [
           { guard: 'endsNow', target: 'ended' },
-          { guard: 'hurries', target: '.hurried', actions: 'recordHurry' },
+          { guard: 'allowsLess', actions: ['allowLess', 'endLater'] },
         ],
-      },
-      initial: 'patient',
-      states: {
-        patient: {},
-        hurried: {
-          description: 'Asked again, with a grace of its own. The first grace still runs: it is never lengthened.',
-          after: { hurry: '#session.ended' },
-        },
       },
     },
     ended: { type: 'final' },

@@ -75,7 +75,6 @@ export class LiveSessions {
     const record = this.#find(key)
     if (!record) return
     record.phase = 'closing'
-    this.#sweeper.remove(record)
     this.#closing++
   }
 

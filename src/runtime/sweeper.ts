@@ -27,7 +27,7 @@ export class Sweeper implements IdleObserver {
   /** When the timer fires; infinite when none is set. */
   #wakeAt = never
   #size = 0
-  /** Every open session, oldest first; none without a limit on lifetimes. */
+  /** Every session, oldest first; none without a limit on lifetimes. One that closes may have been given longer than that. */
   readonly #oldest = new Set<SessionRecord>()
   /** Those with an open connection; none unless their bytes count. */
   readonly #connected = new Set<SessionRecord>()
@@ -69,7 +69,7 @@ export class Sweeper implements IdleObserver {
     this.#watchBytes(record)
   }
 
-  /** A session is over, or ends already. */
+  /** A session is over. */
   remove(record: SessionRecord): void {
     this.#unlist(record)
     this.#oldest.delete(record)
@@ -161,10 +161,9 @@ export class Sweeper implements IdleObserver {
   #sweepOldest(now: number): void {
     const { maxLifetime } = this.#options
     if (maxLifetime === false) return
-    // One that is told to end leaves the set, at once or when its connections are closed.
     for (const record of this.#oldest) {
       if (record.startedAt + maxLifetime > now) return this.#wake(record.startedAt + maxLifetime, now)
-      this.remove(record)
+      this.#oldest.delete(record)
       record.end('max-age')
     }
   }

@@ -1,6 +1,6 @@
 import { sessionMachine, type SessionCommand } from 'corral/machines'
 import { describe, expect, test } from 'vitest'
-import { getNextTransitions, initialTransition, transition, type AnyMachineSnapshot } from 'xstate'
+import { initialTransition, transition } from 'xstate'
 
 const input = { sessionId: 'a', token: 1, grace: 5_000 }
 
@@ -30,15 +30,15 @@ describe('the session chart', () => {
   })
 
   test('closes first when a connection is open, and ends with it', () => {
-    expect(after([end]).value).toEqual({ closing: 'patient' })
-    expect(after([end, connected]).value).toEqual({ closing: 'patient' })
+    expect(after([end]).value).toEqual('closing')
+    expect(after([end, connected]).value).toEqual('closing')
     expect(after([end, disconnected])).toMatchObject({ status: 'done', output: { reason: 'released' } })
   })
 
   test('ends at once with a grace of 0, its own or the one given', () => {
     expect(after([end], { grace: 0 }).status).toBe('done')
     expect(after([{ ...end, grace: 0 }]).status).toBe('done')
-    expect(after([{ ...end, grace: 10 }], { grace: 0 }).value).toEqual({ closing: 'patient' })
+    expect(after([{ ...end, grace: 10 }], { grace: 0 }).value).toEqual('closing')
   })
 
   test('keeps the first reason', () => {
@@ -46,17 +46,16 @@ describe('the session chart', () => {
     expect(after([end, again])).toMatchObject({ status: 'done', output: { reason: 'released' } })
   })
 
-  test('asked again while it closes, takes a second grace that the first one still bounds', () => {
-    const hurried = after([end, { ...end, grace: 50 }])
-    expect(hurried).toMatchObject({ value: { closing: 'hurried' }, context: { hurry: 50 } })
-    expect(delaysOf(hurried)).toEqual(['grace', 'hurry'])
-    const [, actions] = transition(sessionMachine, after([end]), end)
-    expect(actions).toEqual([])
+  test('asked again while it closes, ends by the grace that is over first', () => {
+    const sooner = transition(sessionMachine, after([{ ...end, grace: 100 }]), { ...end, grace: 50 })
+    expect(sooner).toMatchObject([
+      { value: 'closing', context: { allowed: 50 } },
+      [{ type: 'xstate.raise', params: { delay: 50 } }],
+    ])
+    const [, ownGrace] = transition(sessionMachine, after([{ ...end, grace: 5000 }], { grace: 40 }), end)
+    expect(ownGrace).toMatchObject([{ type: 'xstate.raise', params: { delay: 40, event: { ...end, grace: 0 } } }])
+    for (const grace of [undefined, 200, 5000]) {
+      expect(transition(sessionMachine, after([end], { grace: 200 }), { ...end, grace })[1]).toEqual([])
+    }
   })
 })
-
-/** The timers that a state waits for. */
-function delaysOf(snapshot: AnyMachineSnapshot): string[] {
-  const types = getNextTransitions(snapshot).map(({ eventType }) => /^xstate\.after\.(\w+)/.exec(eventType)?.[1])
-  return types.filter((name) => name !== undefined).toSorted()
-}

@@ -1,3 +1,4 @@
+import type { Pool } from 'corral'
 import { describe, expect, test } from 'vitest'
 import { FakeBackend } from '../support/fake-backend.ts'
 import { isSettled, openPool, rejection } from '../support/scene.ts'
@@ -70,6 +71,42 @@ describe('draining one worker', () => {
     await clock.advance(1)
     expect(lease.signal.reason).toMatchObject({ code: 'SESSION_ENDED' })
     expect(await Promise.all(drained)).toEqual([true, true, true])
+  })
+
+  test.each<[string, object, (pool: Pool) => unknown]>([
+    ['is ended for itself', {}, (pool) => pool.end('a')],
+    ['has lived long enough', { maxLifetime: 4_000 }, () => {}],
+    ['has been silent for too long', { idle: 'bytes', idleTtl: 4_000 }, () => {}],
+  ])('cuts them sooner when its session %s', async (_why, session, act) => {
+    const { acquire, clock, pool, told } = await openPool({ session: { grace: 1_000, ...session } })
+    const lease = await acquire('a')
+    const drained = pool.drainWorker(lease.worker.id, { deadline: 100_000 })
+    await clock.advance(4_000)
+    expect(pool.sessions()).toMatchObject([{ state: 'closing' }])
+    act(pool)
+    await clock.advance(999)
+    expect(lease.signal.aborted).toBe(false)
+    await clock.advance(1)
+    expect(lease.signal.aborted).toBe(true)
+    expect(told('session.ended')).toMatchObject([{ reason: 'drained' }])
+    expect(await drained).toBe(true)
+    await pool.close()
+    expect(clock.pending).toBe(0)
+  })
+
+  test('never lets a later end of the session lengthen what they get', async () => {
+    const { acquire, clock, pool } = await openPool({ session: { grace: 1_000 } })
+    const lease = await acquire('a')
+    const drained = pool.drainWorker(lease.worker.id, { deadline: 9_000 })
+    const ended: unknown[] = []
+    await clock.advance(8_500)
+    ended.push(pool.end('a'))
+    await clock.advance(499)
+    ended.push(pool.end('a'))
+    expect(lease.signal.aborted).toBe(false)
+    await clock.advance(1)
+    expect(lease.signal.aborted).toBe(true)
+    expect(await Promise.all([drained, ...ended])).toEqual([true, true, true])
   })
 
   test('gives them 30 s by default', async () => {
