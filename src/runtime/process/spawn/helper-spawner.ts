@@ -17,25 +17,31 @@ function helperFile(): string {
   return createRequire(import.meta.url).resolve('#spawn-helper')
 }
 
+/** Longest silence of the helper upon a command, in milliseconds: long enough for a machine that thrashes. */
+const ANSWER_TIMEOUT = 30_000
+
 /**
  * Starts processes through a small helper process, which stays while this is open and is started anew when it dies: its
- * workers die with it, as their parent-death signals come from there.
+ * workers die with it, as their parent-death signals come from there. One that does not answer, as when somebody has stopped it,
+ * is killed: it can neither start nor end anything.
  */
 export class HelperSpawner implements Spawner {
   readonly #setup: HelperSetup
   readonly #outputs: OutputServer
+  readonly #answerTimeout: number
   #helper: Promise<Helper> | undefined
 
-  private constructor(state: StateDirectory, outputs: OutputServer, output: string) {
+  private constructor(state: StateDirectory, outputs: OutputServer, output: string, answerTimeout: number) {
+    this.#answerTimeout = answerTimeout
     const { ledger: _ledger, ...rest } = state
     this.#setup = { output, state: rest }
     this.#outputs = outputs
   }
 
   /** Resolves once the helper is there. */
-  static async open(state: StateDirectory): Promise<HelperSpawner> {
+  static async open(state: StateDirectory, answerTimeout: number = ANSWER_TIMEOUT): Promise<HelperSpawner> {
     const output = join(state.own, `output.${state.generation}`)
-    const spawner = new HelperSpawner(state, await OutputServer.listen(output), output)
+    const spawner = new HelperSpawner(state, await OutputServer.listen(output), output, answerTimeout)
     try {
       await spawner.#running()
       return spawner
@@ -78,8 +84,7 @@ export class HelperSpawner implements Spawner {
       this.#helper = undefined
     }
     try {
-      const helper = new Helper(this.#setup)
-      void helper.ended.then(forget)
+      const helper = new Helper(this.#setup, this.#answerTimeout, forget)
       await helper.ready
       return helper
     } catch (error) {
@@ -97,8 +102,13 @@ class Helper {
 
   readonly #child: ChildProcess
   readonly #processes = new Map<string, RemoteProcess>()
+  readonly #answerTimeout: number
+  /** Runs from a command until something is heard of the helper. */
+  #silence: NodeJS.Timeout | undefined
 
-  constructor(setup: HelperSetup) {
+  /** @param forget is called at its end, before anybody hears of it: who does may start the next process at once. */
+  constructor(setup: HelperSetup, answerTimeout: number, forget: () => void) {
+    this.#answerTimeout = answerTimeout
     this.#child = spawn(process.execPath, [helperFile(), JSON.stringify(setup)], {
       detached: true, // The terminal's Ctrl-C is for its parent to deal with.
       env: createEnvironment({}),
@@ -108,12 +118,17 @@ class Helper {
     this.ended = new Promise<void>((resolve) => {
       this.#child.once('error', () => resolve())
       this.#child.once('exit', () => resolve())
-    }).then(() => this.#onEnd())
+    }).then(() => {
+      forget()
+      this.#onEnd()
+    })
     this.ready = new Promise((resolve, reject) => {
       void this.ended.then(() => reject(new Error('The spawn helper ended before it was ready')))
       this.#child.on('message', (fact: HelperFact) => {
+        clearTimeout(this.#silence)
+        this.#silence = undefined
         if (fact.type === 'ready') resolve()
-        else this.#processes.get(fact.id)?.observe(fact)
+        else if (fact.type !== 'heard') this.#processes.get(fact.id)?.observe(fact)
       })
     })
     this.#child.on('error', () => {})
@@ -129,10 +144,13 @@ class Helper {
 
   send(command: HelperCommand): void {
     // What cannot be sent is answered by the end of the helper.
-    if (this.#child.connected) this.#child.send(command, undefined, {}, () => {})
+    if (!this.#child.connected) return
+    this.#child.send(command, undefined, {}, () => {})
+    this.#silence ??= setTimeout(() => this.#child.kill('SIGKILL'), this.#answerTimeout)
   }
 
   #onEnd(): void {
+    clearTimeout(this.#silence)
     for (const process of this.#processes.values()) process.orphan()
     this.#processes.clear()
   }
@@ -176,7 +194,7 @@ class RemoteProcess implements SpawnedProcess {
     })
   }
 
-  observe(fact: Exclude<HelperFact, { type: 'ready' }>): void {
+  observe(fact: Exclude<HelperFact, { type: 'ready' | 'heard' }>): void {
     switch (fact.type) {
       case 'started':
         return this.#onStarted(fact.pid)

@@ -14,6 +14,7 @@ const children = new Map<string, SupervisedChild>()
 process.title = 'corral-spawn'
 
 process.on('message', (command: HelperCommand) => {
+  tell({ type: 'heard' })
   switch (command.type) {
     case 'start':
       return void start(command.id, command.request)

@@ -24,6 +24,8 @@ export type HelperCommand =
 /** From the helper. */
 export type HelperFact =
   | { readonly type: 'ready' }
+  /** A command has arrived. */
+  | { readonly type: 'heard' }
   | { readonly type: 'started'; readonly id: string; readonly pid: number }
   | { readonly type: 'failed'; readonly id: string; readonly error: SystemError }
   | { readonly type: 'exited'; readonly id: string; readonly end: ProcessEnd }
