@@ -47,7 +47,7 @@ export function writeHead(
   reason: string,
   headers: string[],
 ): void {
-  const phrase = isReasonPhrase(reason) ? reason : (STATUS_CODES[status] ?? '')
+  const phrase = phraseOf(status, reason)
   if (http2Request(req) !== undefined) {
     // RFC 9113 §8.3.2: there is no reason phrase.
     res.writeHead(status, headers)
@@ -120,6 +120,12 @@ export function resetConnection({ socket }: ServerResponse): void {
     // It is no TCP.
     socket?.destroy()
   }
+}
+
+/** undici has only the last piece of a phrase that came in several: the end of the standard one, or nothing, stands for that. */
+function phraseOf(status: number, reason: string): string {
+  const standard = STATUS_CODES[status] ?? ''
+  return isReasonPhrase(reason) && !standard.endsWith(reason) ? reason : standard
 }
 
 /** RFC 9112 §4. Parsers let more through, and undici reads the phrase as UTF-8: characters that no head can carry. */

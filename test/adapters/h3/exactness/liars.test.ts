@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { RawConnection } from '../_scene.ts'
 import { dial, signal } from '../_scene.ts'
@@ -237,6 +238,20 @@ describe('an older worker', () => {
     stage.client.send(first)
     expect(await response(stage.client)).toMatchObject({ status: 200, body: 'ok' })
     await expectInStep(stage)
+  })
+
+  test('that sends its head byte by byte is understood', async () => {
+    const stage = await openStage(async (worker) => {
+      worker.socket.setNoDelay(true)
+      for (const byte of 'HTTP/1.1 404 Not Found\r\nX-Slow: all of it\r\nContent-Length: 2\r\n\r\nok') {
+        worker.send(byte)
+        await delay(1)
+      }
+    })
+    stage.client.send(first)
+    const { head, body } = await response(stage.client)
+    expect([head.split('\r\n', 1)[0], body]).toEqual(['HTTP/1.1 404 Not Found', 'ok'])
+    expect(head).toContain('X-Slow: all of it')
   })
 
   test.each<[string, string, Fate, string]>([
