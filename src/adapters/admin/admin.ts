@@ -1,6 +1,4 @@
-import { createServer } from 'node:http'
 import type { H3 } from 'h3'
-import { toNodeHandler } from 'h3'
 import type { Pool } from '../../index.ts'
 import { createApp } from './app.ts'
 import type { AdminListener } from './listen.ts'
@@ -9,6 +7,7 @@ import { describe } from './openapi.ts'
 import { operations } from './operations.ts'
 import type { AdminListenOptions, AdminOptions, Source } from './options.ts'
 import { readListenOptions, readOptions } from './options.ts'
+import { createAdminServer } from './server.ts'
 
 /** The admin API of a pool. Made by {@link createAdmin}. */
 export interface Admin {
@@ -40,14 +39,7 @@ export function createAdmin(pool: Source<Pool>, options: AdminOptions = {}): Adm
     app,
     description,
     listen: async (listenOptions = {}) => {
-      // A request without a host is refused as all others are, and not by Node.
-      const limits = { headersTimeout, requestTimeout, requireHostHeader: false }
-      const server = createServer(limits, toNodeHandler(app))
-      return listen(server, readListenOptions(listenOptions))
+      return listen(createAdminServer(app), readListenOptions(listenOptions))
     },
   }
 }
-
-/** A request of the API is small, and whoever cannot send one in this time holds a connection for nothing. */
-const headersTimeout = 10_000
-const requestTimeout = 15_000

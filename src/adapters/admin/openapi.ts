@@ -52,13 +52,18 @@ function describeOperation(operation: Operation): object {
     responses: {
       ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, describeAnswer(answer)])),
       ...describeProblems([
+        'REQUEST_MALFORMED',
         'REQUEST_INVALID',
         'HOST_REFUSED',
         'ORIGIN_REFUSED',
         ...(access === 'anyone' ? [] : (['TOKEN_REQUIRED', 'TOKEN_NOT_CONFIGURED'] as const)),
         ...(body ? (['BODY_INVALID', 'BODY_TOO_LARGE', 'BODY_TYPE_UNSUPPORTED'] as const) : []),
         ...problems,
+        'CLIENT_TIMEOUT',
+        'EXPECTATION_UNSUPPORTED',
+        'HEADERS_TOO_LARGE',
         'INTERNAL_ERROR',
+        'HTTP_VERSION_UNSUPPORTED',
       ]),
     },
   }

@@ -26,7 +26,8 @@ export const operations: readonly Operation[] = [
       200: { description: 'They are.', schema: schemas.readiness },
       503: { description: 'They are not: the server starts or shuts down.', schema: schemas.readiness },
     },
-    run: ({ settings }) => (settings.isReady() ? json({ status: 'ready' }) : json({ status: 'unready' }, 503)),
+    run: async ({ settings }) =>
+      (await settings.isReady()) ? json({ status: 'ready' }) : json({ status: 'unready' }, 503),
   }),
   operation({
     id: 'getStats',

@@ -22,10 +22,11 @@ export interface AdminOptions {
   readonly hosts?: readonly string[] | undefined
   /**
    * Whether the program takes new sessions, besides the pool: `/readyz` is 200 only while both do. Let it fail before a drain begins.
+   * May be asynchronous.
    *
    * @default always
    */
-  readonly isReady?: (() => boolean) | undefined
+  readonly isReady?: (() => boolean | Promise<boolean>) | undefined
   /** The gateway, whose counts are shown with those of the pool, or a function that returns it once there is one. @default none */
   readonly gateway?: Source<Gateway> | undefined
   /** What `/metrics` answers with, such as `createMetrics()` of `corral/metrics` makes it. Absent: it answers 404. @default none */
@@ -61,7 +62,7 @@ export interface AdminSettings {
   readonly metrics: MetricsSource | undefined
   /** The OpenAPI document. */
   readonly description: object
-  isReady(): boolean
+  isReady(): Promise<boolean>
   onError(error: unknown): void
 }
 
@@ -85,7 +86,7 @@ export function readOptions(source: Source<Pool>, options: AdminOptions, descrip
     gateway: typeof gateway === 'function' ? gateway : () => gateway,
     metrics,
     description,
-    isReady: () => pool()?.stats().state === 'running' && isReady(),
+    isReady: async () => (await isReady()) && pool()?.stats().state === 'running',
     onError,
   }
 }

@@ -3,6 +3,7 @@ export type AdminProblemCode = keyof typeof adminProblems
 
 /** How each code is answered. */
 export const adminProblems = {
+  REQUEST_MALFORMED: { status: 400, title: 'The request is not HTTP' },
   REQUEST_INVALID: { status: 400, title: 'The request or its path is malformed' },
   BODY_INVALID: { status: 400, title: 'The body is not what this operation takes' },
   TOKEN_REQUIRED: { status: 401, title: 'This needs the token of the admin API' },
@@ -14,10 +15,14 @@ export const adminProblems = {
   WORKER_UNKNOWN: { status: 404, title: 'There is no worker of this id' },
   METRICS_OFF: { status: 404, title: 'The server has no metrics' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The path does not take this method' },
+  CLIENT_TIMEOUT: { status: 408, title: 'The client took too long' },
   BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
   BODY_TYPE_UNSUPPORTED: { status: 415, title: 'The body is not application/json' },
+  EXPECTATION_UNSUPPORTED: { status: 417, title: 'The request expects something besides 100-continue' },
+  HEADERS_TOO_LARGE: { status: 431, title: 'The head of the request is too large' },
   INTERNAL_ERROR: { status: 500, title: 'The admin API failed' },
   POOL_STARTING: { status: 503, title: 'The pool is starting' },
+  HTTP_VERSION_UNSUPPORTED: { status: 505, title: 'The request is not HTTP/1.1 or HTTP/1.0' },
 } as const satisfies Record<string, { status: number; title: string }>
 
 interface About extends ErrorOptions {

@@ -4,10 +4,10 @@ import { Server as NetServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { authorityHost } from '../listen-error.ts'
+import { malformedAnswer, malformedCode } from '../malformed.ts'
 import { Connections } from './connections.ts'
 import { isIgnored } from './ignored-upgrade.ts'
-import { malformed, malformedAnswer } from './malformed.ts'
-import { Refusal } from './problem.ts'
+import { Refusal, problemBody } from './problem.ts'
 import { openServer } from './server.ts'
 import type { ListenSettings } from './settings.ts'
 import { readGrace } from './settings.ts'
@@ -66,9 +66,10 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
   // Where it is refused, as no WebSocket. Node would close the connection without an answer.
   server.on('connect', upgrade)
   server.on('clientError', (error: Error, socket: Duplex) => {
-    const refusal = malformed(error)
+    const code = malformedCode(error)
+    const refusal = code && new Refusal(code, { cause: error })
     if (refusal !== undefined) handlers.onMalformed(refusal)
-    connections.refuse(socket as Socket, refusal && malformedAnswer(refusal))
+    connections.refuse(socket as Socket, refusal && malformedAnswer(refusal.status, problemBody(refusal)))
   })
   let stopped: Promise<void> | undefined
   const close = async (options: CloseOptions = {}) => {

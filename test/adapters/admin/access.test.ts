@@ -169,6 +169,12 @@ describe('against DNS rebinding', () => {
     ['GET /stats HTTP/1.1\r\nX-Forwarded-Host: evil.example\r\nHost: 127.0.0.1', 200],
     ['GET /stats HTTP/1.1\r\nX: y', 400],
     ['GET /stats HTTP/1.0', 200],
+    ['GET stats HTTP/1.1\r\nHost: 127.0.0.1', 400],
+    ['POST /workers/w1/drain HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked', 400],
+    ['CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1', 400],
+    ['GET /stats HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: more', 417],
+    [`GET /stats HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ${'y'.repeat(20_000)}`, 431],
+    ['GET /stats HTTP/1.9\r\nHost: 127.0.0.1', 505],
   ])('%j is answered with %i', async (head, status) => {
     const { listener } = await openAdmin()
     const client = await dial(listener.port)

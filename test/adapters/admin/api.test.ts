@@ -26,6 +26,17 @@ describe('health', () => {
     expect(await stranger('GET', '/readyz')).toMatchObject({ status: 503 })
   })
 
+  test('/readyz waits for a program that has to find out', async () => {
+    let find = async () => true
+    const { stranger, errors } = await openAdmin({ isReady: () => find() })
+    expect(await stranger('GET', '/readyz')).toMatchObject({ status: 200 })
+    find = async () => false
+    expect(await stranger('GET', '/readyz')).toMatchObject({ status: 503 })
+    find = () => Promise.reject(new Error('nobody knows'))
+    expect(await stranger('GET', '/readyz')).toMatchObject({ status: 500 })
+    expect(errors).toMatchObject([{ message: 'nobody knows' }])
+  })
+
   test('/readyz fails as soon as the pool drains', async () => {
     const { pool, stranger, acquire } = await openAdmin()
     const lease = await acquire('red')
