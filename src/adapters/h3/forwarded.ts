@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { plainAddress } from './address.ts'
 import { Refusal } from './problem.ts'
@@ -75,6 +76,28 @@ const keys: ReadonlyMap<string, 'for' | 'proto' | 'host' | 'port' | 'prefix' | '
   ['x-forwarded-prefix', 'prefix'],
   ['forwarded', 'forwarded'],
 ])
+
+/** Where the client took the server to be: by what the proxies say that are trusted, else by its own connection. */
+export interface Reached {
+  readonly proto: 'http' | 'https'
+  /** Host and, where one was named, port. */
+  readonly host: string | undefined
+}
+
+export function reachedBy({ socket, headers }: IncomingMessage, proxies: number): Reached {
+  const saidOf = (name: string) => {
+    const listed = proxies > 0 ? headers[name] : undefined
+    return typeof listed === 'string' ? outermost(listed, proxies) : ''
+  }
+  // Some proxies name the scheme of a WebSocket.
+  const [, secure] = /^(?:http|ws)(s?)$/i.exec(saidOf('x-forwarded-proto')) ?? []
+  const isSecure = secure === undefined ? (socket as { encrypted?: boolean }).encrypted === true : secure !== ''
+  const own = headers.host ?? headers[':authority']?.toString()
+  const host = saidOf('x-forwarded-host') || own
+  const port = saidOf('x-forwarded-port')
+  const isPortless = host !== undefined && hostAndPort.exec(host)?.[1] === undefined
+  return { proto: isSecure ? 'https' : 'http', host: isPortless && /^\d+$/.test(port) ? `${host}:${port}` : host }
+}
 
 /** What the outermost of the trusted proxies said of the client. */
 export function outermost(listed: string, proxies: number): string {

@@ -1,6 +1,7 @@
 export { checkGateway, createGateway } from './gateway.ts'
 export type { Gateway, GatewayStats } from './gateway.ts'
 export type { CloseOptions, GatewayListener } from './listen.ts'
+export type { Reached } from './forwarded.ts'
 export type { RequestRecord, RequestTrace } from './observe.ts'
 export type {
   AdoptOptions,

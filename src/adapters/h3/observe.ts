@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Lease } from '../../index.ts'
+import { type Reached, reachedBy } from './forwarded.ts'
 import type { Replacements } from './headers.ts'
 import { clientAddress } from './tenant.ts'
 import type { ProblemCode, Refusal } from './problem.ts'
@@ -56,10 +57,10 @@ export interface RequestTrace {
 
 /** Who is told about requests; made only where somebody is. */
 export interface Observers {
-  /** See {@link clientAddress}. */
+  /** See {@link clientAddress} and {@link reachedBy}. */
   readonly proxies: number
   readonly onRequest: ((record: RequestRecord) => void) | undefined
-  readonly trace: ((req: IncomingMessage) => RequestTrace | undefined) | undefined
+  readonly trace: ((req: IncomingMessage, reached: Reached) => RequestTrace | undefined) | undefined
 }
 
 /** One request that somebody wants to hear of, from its head to its end. */
@@ -90,7 +91,7 @@ export class Observation {
     this.#observers = observers
     // The socket forgets it once it is closed.
     this.#address = clientAddress(req, observers.proxies)
-    this.trace = callOut(() => observers.trace?.(req))
+    this.trace = callOut(() => observers.trace?.(req, reachedBy(req, observers.proxies)))
   }
 
   identified({ sessionId, principal }: { readonly sessionId: string; readonly principal: string | undefined }): void {

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Reached } from './forwarded.ts'
 import type { RequestRecord, RequestTrace } from './observe.ts'
 import type { GatewayFailure } from './problem.ts'
 import type { Authorizer } from './identity/authorize.ts'
@@ -109,11 +110,11 @@ export interface GatewayOptions {
   readonly onRequest?: ((record: RequestRecord) => void) | undefined
   /**
    * Called at the start of every request and every WebSocket, to follow it and to hand a context of its own to the worker;
-   * returns nothing for those that are not followed.
+   * returns nothing for those that are not followed. `reached` is where the client took the server to be.
    *
    * @default none
    */
-  readonly trace?: ((req: IncomingMessage) => RequestTrace | undefined) | undefined
+  readonly trace?: ((req: IncomingMessage, reached: Reached) => RequestTrace | undefined) | undefined
 }
 
 export interface SignOptions {

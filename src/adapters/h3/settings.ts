@@ -6,6 +6,7 @@ import type { Credentials } from './credentials.ts'
 import type { IdentitySettings } from './identity/settings.ts'
 import { isPlainPath } from './identity/session-id.ts'
 import { readIdentitySettings } from './identity/settings.ts'
+import type { Reached } from './forwarded.ts'
 import type { RequestRecord, RequestTrace } from './observe.ts'
 import type { ClientLimits, GatewayOptions, ListenOptions, UpstreamTimeouts } from './options.ts'
 import type { GatewayFailure } from './problem.ts'
@@ -23,7 +24,7 @@ export interface Settings extends IdentitySettings {
   readonly pingInterval: number
   readonly onError: ((failure: GatewayFailure) => void) | undefined
   readonly onRequest: ((record: RequestRecord) => void) | undefined
-  readonly trace: ((req: IncomingMessage) => RequestTrace | undefined) | undefined
+  readonly trace: ((req: IncomingMessage, reached: Reached) => RequestTrace | undefined) | undefined
 }
 
 /** @throws `INVALID_OPTION` that names the option, what was expected and what was got. */

@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import type { TLSSocket } from 'node:tls'
 import type { Attributes } from '@opentelemetry/api'
-import type { RequestRecord } from '../h3/index.ts'
+import type { Reached, RequestRecord } from '../h3/index.ts'
 import type { TracingSettings } from './options.ts'
 
 /** Methods that a label may have: RFC 9110 and RFC 5789. */
@@ -13,12 +12,16 @@ export function spanName(method = ''): string {
 }
 
 /** The semantic conventions for HTTP servers, as they are stable since 1.23: what is known when a request begins. */
-export function requestAttributes(req: IncomingMessage, { queries }: TracingSettings): Attributes {
+export function requestAttributes(
+  req: IncomingMessage,
+  { proto, host }: Reached,
+  { queries }: TracingSettings,
+): Attributes {
   const { method = '', headers, socket, httpVersion } = req
   const { path, query } = split(req.url ?? '')
   const attributes: Attributes = {
     'http.request.method': known.has(method) ? method : '_OTHER',
-    'url.scheme': (socket as TLSSocket).encrypted ? 'https' : 'http',
+    'url.scheme': proto,
     'url.path': path,
     'network.protocol.version': httpVersion === '2.0' ? '2' : httpVersion,
   }
@@ -27,9 +30,8 @@ export function requestAttributes(req: IncomingMessage, { queries }: TracingSett
   if (headers['user-agent'] !== undefined) attributes['user_agent.original'] = headers['user-agent']
   if (socket.remoteAddress !== undefined) attributes['network.peer.address'] = socket.remoteAddress
   if (socket.remotePort !== undefined) attributes['network.peer.port'] = socket.remotePort
-  const [, host, port] =
-    /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(headers.host ?? String(headers[':authority'] ?? '')) ?? []
-  if (host) attributes['server.address'] = host.replace(/^\[|\]$/g, '')
+  const [, name, port] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(host ?? '') ?? []
+  if (name) attributes['server.address'] = name.replace(/^\[|\]$/g, '')
   if (port !== undefined) attributes['server.port'] = Number(port)
   return attributes
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type * as openTelemetry from '@opentelemetry/api'
 import type { Attributes, Span, TextMapGetter, TextMapPropagator, TextMapSetter, Tracer } from '@opentelemetry/api'
 import type { Lease } from '../../index.ts'
-import type { RequestRecord, RequestTrace } from '../h3/index.ts'
+import type { Reached, RequestRecord, RequestTrace } from '../h3/index.ts'
 import { requestAttributes, responseAttributes, spanName } from './attributes.ts'
 import type { TracingSettings } from './options.ts'
 
@@ -23,10 +23,10 @@ export class RequestSpan implements RequestTrace {
   readonly #span: Span
   readonly #tools: Tools
 
-  constructor(req: IncomingMessage, tools: Tools) {
+  constructor(req: IncomingMessage, reached: Reached, tools: Tools) {
     const { api, tracer, propagator, settings } = tools
     const parent = propagator.extract(api.ROOT_CONTEXT, req.headers, getter)
-    const options = { kind: api.SpanKind.SERVER, attributes: requestAttributes(req, settings) }
+    const options = { kind: api.SpanKind.SERVER, attributes: requestAttributes(req, reached, settings) }
     this.#tools = tools
     this.#span = tracer.startSpan(spanName(req.method), options, parent)
     // What the client sent of the context belongs to its own: what is not written anew is left out.

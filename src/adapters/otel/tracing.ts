@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { TracerProvider } from '@opentelemetry/api'
-import type { RequestTrace } from '../h3/index.ts'
+import type { Reached, RequestTrace } from '../h3/index.ts'
 import { loadPeer } from '../peer.ts'
 import { type TracingOptions, readOptions } from './options.ts'
 import { RequestSpan } from './request-span.ts'
@@ -8,7 +8,7 @@ import { RequestSpan } from './request-span.ts'
 /** Traces of requests. Made by {@link createTracing}. */
 export interface Tracing {
   /** For {@link GatewayOptions.trace}. */
-  readonly trace: (req: IncomingMessage) => RequestTrace
+  readonly trace: (req: IncomingMessage, reached: Reached) => RequestTrace
   /** Whether there is an SDK that takes the spans by now: without one nobody ever sees them. */
   hasSdk(): boolean
   /**
@@ -38,7 +38,7 @@ export async function createTracing(options: TracingOptions = {}): Promise<Traci
     return provider instanceof api.ProxyTracerProvider ? provider.getDelegate() : provider
   }
   return {
-    trace: (req) => new RequestSpan(req, tools),
+    trace: (req, reached) => new RequestSpan(req, reached, tools),
     // The delegate of nobody's is the one that does nothing.
     hasSdk: () => sdk() !== new api.ProxyTracerProvider().getDelegate(),
     flush: async () => {

@@ -14,6 +14,7 @@ import {
 } from '@opentelemetry/sdk-trace-base'
 import { WebSocket, WebSocketServer } from 'ws'
 import { QueueFullError } from 'corral'
+import type { GatewayOptions } from 'corral/h3'
 import { type TracingOptions, createTracing } from 'corral/otel'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Handler, dial, get, httpWorker, listenOn, openScene, rawWorker, signal } from '../h3/_scene.ts'
@@ -26,6 +27,7 @@ const traceparent = `00-${traceId}-${clientSpan}-01`
 async function traced(
   worker: Handler | Parameters<typeof openScene>[0],
   { sampler, ...options }: TracingOptions & { sampler?: Sampler } = {},
+  gatewayOptions: Partial<GatewayOptions> = {},
 ) {
   const exporter = new InMemorySpanExporter()
   const waiting: (() => void)[] = []
@@ -44,7 +46,7 @@ async function traced(
   })
   const propagator = new W3CTraceContextPropagator()
   const { trace } = await createTracing({ tracerProvider, propagator, ...options })
-  const scene = await openScene(worker, { trace })
+  const scene = await openScene(worker, { trace, ...gatewayOptions })
   const spans = async (count: number): Promise<ReadableSpan[]> => {
     while (exporter.getFinishedSpans().length < count) {
       await new Promise<void>((resolve) => waiting.push(resolve))
@@ -202,6 +204,31 @@ describe('a request', () => {
     const open = await traced(worker, { sessionIds: true, queries: true })
     await (await get(open.port, '/?q=1', { 'x-session-id': 'the-id' })).text()
     expect((await open.span()).attributes).toMatchObject({ 'url.query': 'q=1', 'session.id': 'the-id' })
+  })
+
+  test('behind a proxy that is trusted has the scheme and the server that the client saw', async () => {
+    const forwarded = {
+      'x-forwarded-for': '203.0.113.9',
+      'x-forwarded-proto': 'https',
+      'x-forwarded-host': 'app.test',
+      'x-forwarded-port': '444',
+    }
+    const behind = await traced(listener().worker, {}, { trustForwarded: true })
+    await (await get(behind.port, '/', forwarded)).text()
+    expect((await behind.span()).attributes).toMatchObject({
+      'url.scheme': 'https',
+      'server.address': 'app.test',
+      'server.port': 444,
+      'client.address': '203.0.113.9',
+    })
+    const alone = await traced(listener().worker)
+    await (await get(alone.port, '/', forwarded)).text()
+    expect((await alone.span()).attributes).toMatchObject({
+      'url.scheme': 'http',
+      'server.address': '127.0.0.1',
+      'server.port': alone.port,
+      'client.address': '127.0.0.1',
+    })
   })
 
   test('of a method that is unknown has a name that is known', async () => {

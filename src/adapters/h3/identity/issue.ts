@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { outermost } from '../forwarded.ts'
+import { reachedBy } from '../forwarded.ts'
 import type { IdCarrier } from './session-id.ts'
 
 export interface IssueOptions {
   /** `SameSite` of the cookie. @default 'lax' */
   readonly sameSite?: 'strict' | 'lax' | 'none' | undefined
   /**
-   * Whether the cookie is `Secure`. `'auto'`: when the client came by TLS, by its own connection or, with `trustForwarded`,
-   * by what the proxy says.
+   * Whether the cookie is `Secure`. `'auto'`: when the client came by TLS, with `trustForwarded` by what the proxy says, else by
+   * its own connection.
    *
    * @default 'auto'
    */
@@ -38,7 +38,7 @@ export function createIssuer(carrier: IdCarrier, options: IssueOptions, proxies:
   // RFC 6265 §4.1.1: whole seconds, of which 0 would end the cookie.
   if (maxAge !== undefined) attributes += `; Max-Age=${Math.ceil(maxAge / 1000)}`
   return (req, value, base) => {
-    const isSecure = secure === 'auto' ? cameByTls(req, proxies) : secure
+    const isSecure = secure === 'auto' ? reachedBy(req, proxies).proto === 'https' : secure
     const scope = `; Path=${path ?? cookiePath(base)}`
     return ['Set-Cookie', `${carrier.name}=${value}${scope}${attributes}${isSecure ? '; Secure' : ''}`]
   }
@@ -49,11 +49,4 @@ function cookiePath(base: string): string {
   const end = base.indexOf(';')
   const path = end === -1 ? base : base.slice(0, base.lastIndexOf('/', end))
   return path === '' ? '/' : path
-}
-
-function cameByTls(req: IncomingMessage, proxies: number): boolean {
-  if ((req.socket as { encrypted?: boolean }).encrypted === true) return true
-  const listed = req.headers['x-forwarded-proto']
-  // Some proxies name the scheme of a WebSocket.
-  return proxies > 0 && typeof listed === 'string' && /^(?:https|wss)$/i.test(outermost(listed, proxies))
 }
