@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Lease, Pool } from '../../index.ts'
 import type { Core } from './core.ts'
+import type { Replacements } from './headers.ts'
 import type { Field } from './identity/issue.ts'
 import type { Adoption, Identity } from './identity/identify.ts'
 import { Refusal } from './problem.ts'
@@ -16,6 +17,8 @@ export class Forward {
   /** What was cut off the target. */
   readonly prefix: string
   readonly authority: string | undefined
+  /** What the worker gets in place of fields whose ids were refused. */
+  readonly disowned: Replacements | undefined
   /**
    * Response header, in lower case, that tells clients the ids of their sessions; `undefined`: none does. Heads alone may carry
    * it: what comes before them, or behind, nobody has looked at.
@@ -35,6 +38,7 @@ export class Forward {
     this.target = identity.target
     this.prefix = base + identity.prefix
     this.authority = authority
+    this.disowned = identity.disowned
     this.idField = identity.adoption?.header ?? identity.issuesIn
     this.#issued = identity.issued
     this.#issuesIn = identity.issuesIn

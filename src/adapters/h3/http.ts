@@ -88,7 +88,12 @@ class Exchange implements Dispatcher.DispatchHandler {
     const { sessionId } = this.#request
     try {
       if (this.#content === null) assertUnread(this.#req)
-      this.#headers = requestHeaders(this.#req, settings, this.#request, replacements(settings, this.#seen))
+      this.#headers = requestHeaders(
+        this.#req,
+        settings,
+        this.#request,
+        replacements(settings, this.#request, this.#seen),
+      )
       const lease = pool.tryAcquire(sessionId) ?? (await this.#wait())
       if (this.#is('closed')) {
         this.#request.release(lease, pool)

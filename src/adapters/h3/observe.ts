@@ -180,9 +180,11 @@ export function observationOf(req: Observed): Observation | undefined {
 /** The request's fields that do not go to the worker as they came. */
 export function replacements(
   { consumed }: { readonly consumed: Replacements | undefined },
+  { disowned }: { readonly disowned: Replacements | undefined },
   seen: Observation | undefined,
 ): Replacements | undefined {
   const traced = seen?.trace?.headers
+  if (disowned !== undefined) return { ...traced, ...consumed, ...disowned }
   return consumed === undefined || traced === undefined ? (consumed ?? traced) : { ...consumed, ...traced }
 }
 

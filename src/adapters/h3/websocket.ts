@@ -94,7 +94,12 @@ class Upgrade {
   async #attempt(): Promise<void> {
     try {
       const { pool, upstreams, settings } = this.#core
-      const headers = requestHeaders(this.#client.req, settings, this.#request, replacements(settings, this.#seen))
+      const headers = requestHeaders(
+        this.#client.req,
+        settings,
+        this.#request,
+        replacements(settings, this.#request, this.#seen),
+      )
       const { signal } = this.#waiting
       const lease =
         pool.tryAcquire(this.#request.sessionId) ?? (await this.#request.wait(this.#core, this.#client.req, signal))

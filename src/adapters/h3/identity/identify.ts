@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Session } from '../../../index.ts'
+import type { Replacements } from '../headers.ts'
 import { callOut } from '../observe.ts'
 import { Refusal, toHookRefusal } from '../problem.ts'
 import type { BasedTarget } from '../target.ts'
@@ -7,7 +8,7 @@ import { Adoptions } from './adoptions.ts'
 import { isPrincipal, maxPrincipal } from './authorize.ts'
 import type { Field } from './issue.ts'
 import { randomId } from './issue.ts'
-import type { SessionIdResult, SessionIdSource } from './session-id.ts'
+import { withoutCookie, type SessionIdResult, type SessionIdSource } from './session-id.ts'
 import type { AdoptSettings, IdentitySettings } from './settings.ts'
 
 /** Which session a request is for, and on whose behalf. */
@@ -19,6 +20,8 @@ export interface Identity {
   /** What was cut off the target. */
   readonly prefix: string
   readonly principal: string | undefined
+  /** What the worker gets in place of fields whose ids were refused. */
+  readonly disowned: Replacements | undefined
   /** A field of the response that tells the client its new id. */
   readonly issued: Field | undefined
   /** Response header, in lower case, that tells of issued ids: a worker's own would be another one. */
@@ -89,7 +92,7 @@ export class Identifier {
     const id = signer === undefined ? match.id : signer.verify(match.id)
     if (id === undefined) {
       if (forged === 'refuse') throw new Refusal('SESSION_ID_FORGED', { headers: forgedChallenge })
-      return this.#unnamed(seen, prefix)
+      return { ...this.#unnamed(seen, prefix), isForged: true }
     }
     if (!this.#idPattern.test(id)) throw new Refusal('SESSION_ID_INVALID')
     return { id, target: seen, prefix }
@@ -133,7 +136,18 @@ export class Identifier {
     const name = id ?? randomId()
     const issued = id === undefined ? issue?.(req, signer?.sign(name) ?? name, base) : undefined
     const sessionId = sessionKey(principal, name)
-    return { sessionId, target, prefix, principal, issued, issuesIn, adoption: undefined }
+    const disowned = claim.isForged === true ? this.#disown(req) : undefined
+    return { sessionId, target, prefix, principal, disowned, issued, issuesIn, adoption: undefined }
+  }
+
+  /** A worker must not be told by a stranger of a session whose id that one made up. */
+  #disown({ headers: { cookie = '' } }: IncomingMessage): Replacements {
+    const disowned: Record<string, string | undefined> = {}
+    for (const { carrier } of this.#settings.sources) {
+      if (carrier?.kind === 'header') disowned[carrier.name.toLowerCase()] = undefined
+      else if (carrier !== undefined) disowned['cookie'] = withoutCookie(carrier.name, disowned['cookie'] ?? cookie)
+    }
+    return disowned
   }
 
   #adopt(req: IncomingMessage, claim: Claim, principal: string | undefined, settings: AdoptSettings): Identity {
@@ -151,19 +165,24 @@ export class Identifier {
         },
       }
       const sessionId = sessionKey(principal, randomId())
-      return { sessionId, target, prefix, principal, issued: undefined, issuesIn: undefined, adoption }
+      return { ...anonymous, sessionId, target, prefix, principal, adoption }
     }
     const key = sessionKey(principal, id)
     const session = adoptions.find(key)
     if (session === undefined) throw new Refusal('SESSION_UNKNOWN')
     const step = adoptions.isFarewell(key, req.method, target) ? 'end' : 'keep'
     const adoption: Adoption = { step, header: settings.header, id }
-    return { sessionId: session.id, target, prefix, principal, issued: undefined, issuesIn: undefined, adoption }
+    return { ...anonymous, sessionId: session.id, target, prefix, principal, adoption }
   }
 }
 
+/** Where workers name sessions, the gateway gives and refuses no ids. */
+const anonymous = { disowned: undefined, issued: undefined, issuesIn: undefined } as const
+
 interface Claim {
   readonly id: string | undefined
+  /** Whether one was named that nobody had signed. */
+  readonly isForged?: boolean
   readonly target: string
   readonly prefix: string
 }

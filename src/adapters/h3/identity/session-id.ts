@@ -153,6 +153,12 @@ function isBlank(code: number): boolean {
   return code === 0x20 || code === 0x09
 }
 
+/** A `Cookie` without the pairs of one name; `undefined`: nothing is left. */
+export function withoutCookie(name: string, cookie: string): string | undefined {
+  const isKept = (pair: string) => trimmed(pair.split('=', 1)[0] ?? '') !== name
+  return trimmed(cookie.split(';').filter(isKept).join(';')) || undefined
+}
+
 /** A cookie value may be wrapped in double quotes, which are not part of it (RFC 6265 §4.1.1). */
 function unquote(value: string): string {
   return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value
@@ -163,33 +169,19 @@ function isFieldName(name: unknown): name is string {
 }
 
 /**
- * Fields of a connection or of how one message is framed and taken (RFC 9110 §7.6.1, §8, §10.1.1; RFC 6455 §4.1), and those
- * that hold cookies, which are `fromCookie`'s: each may be the same in two sessions, or another one in the next request of one.
+ * Fields that HTTP has a meaning for (RFC 9110 §18.4, RFC 9111 §5, RFC 9112, RFC 6454, RFC 6455 §11.3), and those that hold cookies,
+ * which are `fromCookie`'s: each may be the same in two sessions, or another one in the next request of one, and in a response an id
+ * in its place would be taken for what it says.
  */
-const unfit = new Set([
-  'connection',
-  'content-encoding',
-  'content-length',
-  'content-type',
-  'cookie',
-  'date',
-  'expect',
-  'host',
-  'http2-settings',
-  'keep-alive',
-  'proxy-authorization',
-  'proxy-connection',
-  'sec-websocket-accept',
-  'sec-websocket-extensions',
-  'sec-websocket-key',
-  'sec-websocket-version',
-  'set-cookie',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'via',
-])
+const unfit = new Set(
+  `accept accept-charset accept-encoding accept-language accept-ranges age allow authentication-info authorization cache-control
+  connection content-encoding content-language content-length content-location content-range content-type cookie date etag
+  expect expires from host http2-settings if-match if-modified-since if-none-match if-range if-unmodified-since keep-alive
+  last-modified location max-forwards origin pragma proxy-authenticate proxy-authentication-info proxy-authorization
+  proxy-connection range referer retry-after sec-websocket-accept sec-websocket-extensions sec-websocket-key
+  sec-websocket-protocol sec-websocket-version server set-cookie te trailer transfer-encoding upgrade user-agent vary via
+  warning www-authenticate`.split(/\s+/),
+)
 
 /** A header that can name a session or a principal. @throws `INVALID_OPTION` */
 export function idHeader(option: string, name: unknown): string {
