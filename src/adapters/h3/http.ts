@@ -168,6 +168,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     )
     this.#request.answered(status, head.headers, this.#lease as Lease)
     this.#resume = resume
+    if (this.#lane !== undefined) this.#lane.resume = resume
     this.#length = head.length
     this.#closeDelimited = hasContent && head.closeDelimited
     writeHead(req, res, status, reason, head.headers)
@@ -182,6 +183,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onData(chunk: Buffer): boolean {
+    // Of where it was held back, undici begins with the nothing that is left of the chunk.
+    if (chunk.length === 0) return true
     this.#lease?.touch()
     this.#wrote = true
     if (this.#seen !== undefined) this.#seen.bytesOut += chunk.length
@@ -207,7 +210,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#upstream?.give(lane)
     if (!this.#is('streaming')) return
     if (this.#closeDelimited) {
-      void this.#verify(lane.resetting)
+      void this.#verify()
       return
     }
     if (trailers !== null && trailers.length > 0) {
@@ -318,13 +321,9 @@ class Exchange implements Dispatcher.DispatchHandler {
    * A body that ends with its connection looks the same whether the worker finished or died: the worker must be alive for
    * it to count as finished.
    */
-  async #verify(reset: boolean): Promise<void> {
+  async #verify(): Promise<void> {
     const upstream = this.#upstream as Upstream
     this.#phase = 'verifying'
-    if (reset) {
-      this.#cut(new Error('The worker reset the connection'))
-      return
-    }
     const alive = await upstream.isAlive()
     if (!this.#is('verifying')) return
     if (alive) this.#end()

@@ -70,6 +70,7 @@ export class Upstream {
   give(lane: Lane): void {
     lane.busy = false
     lane.used = true
+    lane.resume = undefined
     lane.idleSince = performance.now()
     if (this.#lanes.has(lane)) this.#idle.push(lane)
   }
@@ -152,11 +153,8 @@ export class Lane {
   used = false
   /** When its latest request was over, by the monotonic clock. */
   idleSince = 0
-  /**
-   * Whether the connection is being reset right now. For undici a reset ends a close-delimited response as a proper close
-   * does; the exchange looks here to tell the two apart.
-   */
-  resetting = false
+  /** Has undici parse on where it was held back within a response. */
+  resume: (() => void) | undefined
   readonly #sendTimeout: number
   #socket: Socket | undefined
 
@@ -190,16 +188,14 @@ export class Lane {
 
   #watch(socket: Socket): void {
     this.#socket = socket
-    // Before undici's own listener, which ends the response in the same turn.
-    socket.on('error', () => this.#reset())
-    socket.on('timeout', () => socket.destroy(stalled()))
-  }
-
-  #reset(): void {
-    this.resetting = true
-    queueMicrotask(() => {
-      this.resetting = false
+    // These come before undici's own listeners. One throws at the end of a connection whose parser is held back, until version 8
+    // (nodejs/undici#5360); nothing is left that could pile up by then.
+    socket.on('end', () => this.resume?.())
+    // Another would take a reset for the proper end of a close-delimited response, or throw, too.
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNRESET') error.code = 'EPIPE'
     })
+    socket.on('timeout', () => socket.destroy(stalled()))
   }
 }
 

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -136,6 +137,59 @@ describe('a close-delimited response', () => {
     await client.take('half')
     ;(await arrived.promise).socket.destroy()
     expect(await client.rest()).toBe('')
+    expect(await pool.idle()).toBe(0)
+  })
+})
+
+describe('a worker that closes while the client takes nothing', () => {
+  const size = { first: 2 * 1024, second: 63 * 1024 }
+  const length = size.first + size.second
+
+  /** Sends a response whose last piece the client's connection has no room for, and is at its end then. */
+  async function open(head: string, end: (worker: RawConnection) => void) {
+    const closed = signal()
+    const worker = rawWorker(async (connection) => {
+      await connection.head()
+      connection.socket.on('close', () => closed.resolve())
+      connection.send(`HTTP/1.1 200 OK\r\n${head}\r\n${'a'.repeat(size.first)}`)
+      await scene.pool.until(() => scene.pool.touched === 1)
+      connection.send('b'.repeat(size.second))
+      await scene.pool.until(() => scene.pool.touched === 2)
+      end(connection)
+    })
+    const scene = await openScene(worker)
+    const held = signal<Socket>()
+    scene.listener.server.prependListener('request', ({ socket }) => {
+      socket.cork()
+      held.resolve(socket)
+    })
+    const client = await dial(scene.port)
+    client.send(plain.replace('Host', 'Connection: close\r\nHost'))
+    return { client, pool: scene.pool, closed, uncork: async () => (await held.promise).uncork() }
+  }
+
+  test.each([
+    ['with a length', `Content-Length: ${length}\r\nConnection: close\r\n`],
+    ['with a length, of a connection that was to be kept', `Content-Length: ${length}\r\n`],
+    ['without one', 'Connection: close\r\n'],
+  ])('has finished its response: %s', async (_framing, head) => {
+    const { client, pool, closed, uncork } = await open(head, (worker) => worker.socket.end())
+    await closed.promise
+    await uncork()
+    const body = await client.rest()
+    expect([body.match(/a/g)?.length, body.match(/b/g)?.length].map((n = 0) => n >= size.first)).toEqual([true, true])
+    expect(body.match(/b{100,}/g)?.join('')).toHaveLength(size.second)
+    expect(body).toMatch(head.includes('Content-Length') ? /b$/ : /b\r\n0\r\n\r\n$/)
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('by a reset has not', async () => {
+    const { client, pool, closed, uncork } = await open('Connection: close\r\n', (worker) =>
+      worker.socket.resetAndDestroy(),
+    )
+    await closed.promise
+    await uncork()
+    expect(await client.rest()).not.toContain('0\r\n\r\n')
     expect(await pool.idle()).toBe(0)
   })
 })
