@@ -107,6 +107,7 @@ describe('corral run', () => {
   test.each([
     [['--user-header', 'x', '--user-proxy', 'proxy.test'], '--user-proxy: expected addresses'],
     [['--session', 'header:Content-Length'], '--session: expected a header that HTTP itself has no use for'],
+    [['--session', 'header:Location'], '--session: expected a header that HTTP itself has no use for'],
     [['--tls-cert', '/no/such', '--tls-key', '/no/such'], '--tls-cert: expected PEM, or the path of a file'],
     [['--host', 'a_b'], '--host: expected an IP address or a host name, without a port, got "a_b"'],
     [['--host', '127.0.0.1:80'], '--host: expected an IP address or a host name, without a port, got "127.0.0.1:80"'],

@@ -141,11 +141,12 @@ export class Identifier {
   }
 
   /** A worker must not be told by a stranger of a session whose id that one made up. */
-  #disown({ headers: { cookie = '' } }: IncomingMessage): Replacements {
+  #disown({ headers }: IncomingMessage): Replacements {
     const disowned: Record<string, string | undefined> = {}
+    let { cookie } = headers
     for (const { carrier } of this.#settings.sources) {
       if (carrier?.kind === 'header') disowned[carrier.name.toLowerCase()] = undefined
-      else if (carrier !== undefined) disowned['cookie'] = withoutCookie(carrier.name, disowned['cookie'] ?? cookie)
+      else if (carrier !== undefined) disowned['cookie'] = cookie = withoutCookie(carrier.name, cookie)
     }
     return disowned
   }

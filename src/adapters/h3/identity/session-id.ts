@@ -154,7 +154,7 @@ function isBlank(code: number): boolean {
 }
 
 /** A `Cookie` without the pairs of one name; `undefined`: nothing is left. */
-export function withoutCookie(name: string, cookie: string): string | undefined {
+export function withoutCookie(name: string, cookie = ''): string | undefined {
   const isKept = (pair: string) => trimmed(pair.split('=', 1)[0] ?? '') !== name
   return trimmed(cookie.split(';').filter(isKept).join(';')) || undefined
 }

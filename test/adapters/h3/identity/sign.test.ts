@@ -55,6 +55,22 @@ describe('with sign, the gateway', () => {
     expect(pool.acquired[1]).toBe(pool.acquired[0])
   })
 
+  test('shows a forged id to no worker, where it gives a new one', async () => {
+    const { port } = await openScene((req, res) => res.end(JSON.stringify(req.headers)), {
+      sessionId: [fromCookie('sid'), fromCookie('old'), fromHeader('x-sid')],
+      sign: { keys, forged: 'issue' },
+      issue: true,
+    })
+    const ask = async (headers: Record<string, string>) =>
+      (await (await get(port, '/', headers)).json()) as Record<string, string>
+    const forged = await ask({ cookie: 'a=1; sid=red.AAAA; sid2=b;old=x', 'x-sid': 'red.AAAA', 'x-other': '1' })
+    expect(forged).toMatchObject({ cookie: 'a=1; sid2=b', 'x-other': '1' })
+    expect(forged).not.toHaveProperty('x-sid')
+    expect(await ask({ cookie: 'sid=red.AAAA' })).not.toHaveProperty('cookie')
+    const genuine = `sid=${signer.sign('red')}`
+    expect(await ask({ cookie: genuine, 'x-sid': 'own' })).toMatchObject({ cookie: genuine, 'x-sid': 'own' })
+  })
+
   test('gives a new session for a forged id where that is wanted', async () => {
     const { port, pool } = await openScene((_req, res) => res.end('ok'), {
       sessionId: fromCookie('sid'),
