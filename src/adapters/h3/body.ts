@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
-import { http2Request } from './http2.ts'
+import { http2Request, stopUpload } from './http2.ts'
 import { Refusal } from './problem.ts'
 
 /**
@@ -96,13 +96,13 @@ const maxBuffered = 64 * 1024
 
 /**
  * Reads and drops what is left of a request's body, so that the connection can carry the next request. A client that
- * has much more to send, or takes long, loses the connection instead.
+ * has much more to send, or takes long, loses the connection instead; one of HTTP/2 is told to stop.
  */
 export function discard(req: IncomingMessage): void {
   let left = maxDiscarded
-  // Streams of HTTP/2 cannot get each other out of step.
-  if (req.readableEnded || req.destroyed || http2Request(req) !== undefined) return
+  if (req.readableEnded || req.destroyed || http2Request(req)?.stream.endAfterHeaders === true) return
   const giveUp = () => {
+    if (stopUpload(req)) return
     req.pause()
     req.socket.destroySoon()
   }

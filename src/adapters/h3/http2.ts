@@ -14,6 +14,16 @@ export function http2Request(req: IncomingMessage): Http2ServerRequest | undefin
   return request instanceof Http2ServerRequest ? request : undefined
 }
 
+/**
+ * Has the client stop sending a body of which nobody wants the rest, as the response is complete (RFC 9113 §8.1). @returns
+ * `false`: it is no request of HTTP/2
+ */
+export function stopUpload(req: IncomingMessage): boolean {
+  const request = http2Request(req)
+  request?.stream.close(constants.NGHTTP2_NO_ERROR)
+  return request !== undefined
+}
+
 /** Ends a stream in a way that no client takes for the end of the response. */
 export function resetStream(res: ServerResponse): boolean {
   const { stream } = res as unknown as Partial<Http2ServerResponse>

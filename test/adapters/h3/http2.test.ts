@@ -1,5 +1,6 @@
+import { once } from 'node:events'
 import type { Http2Server, IncomingHttpHeaders } from 'node:http2'
-import { connect, createServer } from 'node:http2'
+import { connect, constants, createServer } from 'node:http2'
 import { expect, onTestFinished, test } from 'vitest'
 import { createGateway, fromHeader } from 'corral/h3'
 import { FakePool } from './_pool.ts'
@@ -59,6 +60,31 @@ test('a response of HTTP/2 that breaks off is an error', async () => {
   await expect(send(client, { ':path': '/' })).rejects.toThrow('NGHTTP2_INTERNAL_ERROR')
   expect(await pool.idle()).toBe(0)
 })
+
+test.each([
+  ['a worker', { 'x-session-id': 'red' }, 413, 'no'],
+  ['the gateway', { 'x-session-id': 'no good' }, 400, /SESSION_ID_INVALID/],
+])(
+  'an upload of HTTP/2 that %s answers early is over with the whole of the answer',
+  async (_who, headers, status, body) => {
+    const { client, pool } = await openHttp2((req, res) => {
+      res.writeHead(413, { 'content-length': 2 })
+      res.end('no')
+      req.resume()
+    })
+    const stream = client.request({ ':method': 'POST', ':path': '/', ...headers })
+    const head = once(stream, 'response') as Promise<[IncomingHttpHeaders]>
+    const closed = once(stream, 'close')
+    stream.end(Buffer.alloc(6_000_000))
+    let text = ''
+    for await (const chunk of stream.setEncoding('utf8')) text += chunk
+    await closed
+    expect((await head)[0][':status']).toBe(status)
+    expect(text).toMatch(body)
+    expect(stream.rstCode).toBe(constants.NGHTTP2_NO_ERROR)
+    await pool.until(() => pool.open === 0)
+  },
+)
 
 test('a client of HTTP/2 that leaves releases the lease', async () => {
   const { client, pool } = await openHttp2(() => {})
