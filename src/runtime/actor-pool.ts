@@ -1,7 +1,7 @@
 import { createActor, type ActorRefFrom } from 'xstate'
 import { poolMachine } from '../machines/pool.ts'
 import type { PoolFact, Refusal } from '../machines/events.ts'
-import { validateAcquire, validateClose, validateDrain } from './call-options.ts'
+import { validateAcquire, validateClose, validateDrain, validateId } from './call-options.ts'
 import { childOf, childrenOf } from '../machines/slots.ts'
 import type { Clock } from './clock.ts'
 import { deferred } from './deferred.ts'
@@ -97,6 +97,7 @@ export class ActorPool implements Pool {
   }
 
   async end(id: string): Promise<boolean> {
+    validateId(id)
     const record = this.#live.get(id)
     if (!record) return false
     record.end('released')
@@ -140,6 +141,7 @@ export class ActorPool implements Pool {
   }
 
   async drainWorker(id: string, options?: DrainOptions): Promise<boolean> {
+    validateId(id)
     const { deadline } = validateDrain(options)
     const { context } = this.actor.getSnapshot()
     if (this.#state() === 'stopped' || !context.workers.includes(id)) return false

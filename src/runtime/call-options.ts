@@ -1,10 +1,16 @@
 import * as z from 'zod'
 import type { AcquireOptions, CloseOptions, DrainOptions } from './pool.ts'
-import { abortSignal, duration, validate } from './validate.ts'
+import { poolEventTypes } from './events.ts'
+import { abortSignal, callback, duration, validate } from './validate.ts'
 
 const SESSION_ID = 'a session id: text that is not empty'
 const TENANT = 'the name of a tenant: text that is not empty'
 const acquireCall = z.object({ id: z.string(SESSION_ID).min(1, SESSION_ID) })
+const idCall = z.object({ id: z.string('an id: text') })
+const onCall = z.object({
+  type: z.custom((type) => type === '*' || poolEventTypes.has(type), 'the type of an event, or "*" for all'),
+  listener: callback(),
+})
 const acquireOptions = z.strictObject({
   timeout: duration.optional(),
   signal: abortSignal.optional(),
@@ -17,6 +23,16 @@ const closeOptions = z.strictObject({ force: z.boolean().default(false) }).defau
 export function validateAcquire(id: string, options?: AcquireOptions): AcquireOptions {
   validate(acquireCall, { id })
   return options === undefined ? {} : validate(acquireOptions, options)
+}
+
+/** @throws `INVALID_OPTION` */
+export function validateId(id: string): void {
+  validate(idCall, { id })
+}
+
+/** @throws `INVALID_OPTION` */
+export function validateListener(type: string, listener: unknown): void {
+  validate(onCall, { type, listener })
 }
 
 /** @throws `INVALID_OPTION` */

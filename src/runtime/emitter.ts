@@ -1,3 +1,4 @@
+import { validateListener } from './call-options.ts'
 import type { PoolEvent, PoolEventType } from './events.ts'
 
 type Listener = (event: PoolEvent) => void
@@ -6,7 +7,9 @@ type Listener = (event: PoolEvent) => void
 export class PoolEmitter {
   readonly #listeners = new Map<PoolEventType | '*', Set<Listener>>()
 
+  /** @throws `INVALID_OPTION` */
   on(type: PoolEventType | '*', listener: Listener): () => void {
+    validateListener(type, listener)
     const listeners = this.#listeners.get(type) ?? new Set()
     this.#listeners.set(type, listeners)
     // A wrapper of its own, so that registering one function twice calls it twice.

@@ -51,6 +51,29 @@ export interface PoolEvents {
 
 export type PoolEventType = keyof PoolEvents
 
+const types: Readonly<Record<PoolEventType, true>> = {
+  'worker.spawning': true,
+  'worker.ready': true,
+  'worker.resetting': true,
+  'worker.worn': true,
+  'worker.draining': true,
+  'worker.crashed': true,
+  'worker.restarting': true,
+  'worker.dead': true,
+  'session.started': true,
+  'session.lost': true,
+  'session.ended': true,
+  'pool.breakerOpened': true,
+  'pool.breakerHalfOpened': true,
+  'pool.breakerClosed': true,
+  'pool.pressed': true,
+  'pool.relieved': true,
+  'pool.draining': true,
+  'pool.stopped': true,
+}
+
+export const poolEventTypes: ReadonlySet<unknown> = new Set(Object.keys(types))
+
 /** The event of a type, or of any type: a union to be told apart by `type`. */
 export type PoolEvent<T extends PoolEventType = PoolEventType> = {
   [K in T]: { readonly type: K } & Readonly<PoolEvents[K]>

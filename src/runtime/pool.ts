@@ -31,6 +31,7 @@ export interface Pool extends AsyncDisposable {
    * `session.grace`. An id that only waits for a worker is left alone.
    *
    * @returns whether there was a live session, once it has ended.
+   * @throws `INVALID_OPTION` when the id is no text.
    */
   end(id: string): Promise<boolean>
   /** What the pool holds now. Synchronous, and made from counters. */
@@ -48,7 +49,7 @@ export interface Pool extends AsyncDisposable {
    */
   drainWorker(id: string, options?: DrainOptions): Promise<boolean>
   /**
-   * Stops taking new sessions, lets sessions with open connections finish, ends all others, then stops every worker.
+   * Stops taking new sessions and connections, lets sessions with open connections finish, ends all others, then stops every worker.
    * Waiting calls are refused with `POOL_DRAINING`. Settles like `close()`.
    */
   drain(options?: DrainOptions): Promise<void>
@@ -62,6 +63,7 @@ export interface Pool extends AsyncDisposable {
    * that throws does not disturb the pool: the error is reported as an uncaught exception.
    *
    * @returns a function that stops it.
+   * @throws `INVALID_OPTION` when there is no such type.
    */
   on<T extends PoolEventType>(type: T, listener: (event: PoolEvent<T>) => void): () => void
   on(type: '*', listener: (event: PoolEvent) => void): () => void

@@ -28,6 +28,30 @@ describe('arguments', () => {
   })
 })
 
+describe('arguments', () => {
+  test.each([
+    [
+      'session.start',
+      () => {},
+      'Invalid option "type": expected the type of an event, or "*" for all, got "session.start"',
+    ],
+    ['*', undefined, 'Invalid option "listener": expected a function'],
+    ['session.ended', 5, 'Invalid option "listener": expected a function, got 5'],
+  ])('of on: %j and %s are refused', async (type, listener, message) => {
+    const { pool } = await openPool()
+    expect(() => pool.on(type as never, listener as never)).toThrow(message)
+  })
+
+  test('of end and drainWorker: what is no id is refused', async () => {
+    const { pool } = await openPool()
+    expect((await rejection(pool.end(5 as never))).message).toContain(
+      'Invalid option "id": expected an id: text, got 5',
+    )
+    expect(await rejection(pool.drainWorker(undefined as never))).toMatchObject({ code: 'INVALID_OPTION' })
+    expect(await pool.end('')).toBe(false)
+  })
+})
+
 describe('tryAcquire', () => {
   test('opens a connection on a live session at once', async () => {
     const { pool, acquire } = await openPool()
