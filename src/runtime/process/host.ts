@@ -4,7 +4,7 @@ import { prepareSandbox, type Sandbox, type SandboxRequest } from './isolation/s
 import type { Grounds } from './place.ts'
 import { HelperSpawner } from './spawn/helper-spawner.ts'
 import { directSpawner, type Spawner } from './spawn/spawned-process.ts'
-import { closeStateDirectory, openStateDirectory } from './state/state-directory.ts'
+import { closeStateDirectory, mendStateDirectory, openStateDirectory } from './state/state-directory.ts'
 
 /** What the workers of one backend share on this machine. */
 export interface Host extends Grounds {
@@ -34,7 +34,8 @@ export async function openHost(request: HostRequest): Promise<Host> {
   if (isPlain || process.platform === 'win32') return plainHost(request)
   const state = await openStateDirectory(request.stateDirectory)
   try {
-    const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
+    const mend = () => mendStateDirectory(state)
+    const grounds = { root: state.path, workers: state.workers, ledger: state.ledger, mend }
     const sandbox = await prepareSandbox(request, grounds)
     const spawner = await HelperSpawner.open(state)
     const releasing = new Set<Promise<void>>()

@@ -17,6 +17,8 @@ export interface Grounds {
   readonly workers?: string
   /** Where what they hold is written down; absent: nowhere. */
   readonly ledger?: Ledger
+  /** Puts back what of the grounds has been removed. */
+  readonly mend?: () => Promise<void>
 }
 
 export interface PlaceRequest {
@@ -38,6 +40,7 @@ export interface Place {
 
 /** Makes one, in an order in which whoever dies in between leaves nothing that is not written down. */
 export async function claimPlace(grounds: Grounds, request: PlaceRequest, claims: Claims): Promise<Place> {
+  await grounds.mend?.()
   const name = `${request.tenant}-${randomBytes(4).toString('hex')}`
   const root = grounds.workers === undefined ? join(tmpdir(), `corral-${name}`) : join(grounds.workers, name)
   const cgroups = request.cgroups.map(({ kind, parent }) => ({ kind, path: join(parent, cgroupName(name)) }))

@@ -24,6 +24,7 @@ export class Ledger {
   readonly #directory: string
   readonly #generation: number
   readonly #bootId = readBootId()
+  readonly #live = new Set<LedgerEntry>()
 
   constructor(directory: string, generation: number) {
     this.#directory = directory
@@ -32,9 +33,15 @@ export class Ledger {
 
   async add(record: Omit<LedgerRecord, 'bootId'>): Promise<LedgerEntry> {
     const path = join(this.#directory, `${this.#generation}.${record.name}.json`)
-    const entry = new LedgerEntry(path, { ...record, bootId: await this.#bootId })
+    const entry = new LedgerEntry(path, { ...record, bootId: await this.#bootId }, () => this.#live.delete(entry))
     await entry.write()
+    this.#live.add(entry)
     return entry
+  }
+
+  /** Writes down once more what is held now. */
+  async rewrite(): Promise<void> {
+    await Promise.all(Array.from(this.#live, (entry) => entry.rewrite()))
   }
 }
 
@@ -42,12 +49,14 @@ export class Ledger {
 export class LedgerEntry implements Claim {
   readonly #path: string
   #record: LedgerRecord
+  readonly #onRelease: () => void
   /** Writes follow each other: the last one is what stays. */
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(path: string, record: LedgerRecord) {
+  constructor(path: string, record: LedgerRecord, onRelease: () => void) {
     this.#path = path
     this.#record = record
+    this.#onRelease = onRelease
   }
 
   /** The record, with everything noted that is on its way. */
@@ -72,7 +81,14 @@ export class LedgerEntry implements Claim {
     await rename(draft, this.#path)
   }
 
+  rewrite(): Promise<void> {
+    const written = this.#last.then(() => this.write())
+    this.#last = written.catch(() => {})
+    return written
+  }
+
   async release(): Promise<void> {
+    this.#onRelease()
     await this.#last
     await rm(this.#path, { force: true })
   }

@@ -32,14 +32,15 @@ const LOCK_NAME = /^lock\.(\d+)$/
  */
 export async function openStateDirectory(named: string | undefined): Promise<StateDirectory> {
   if (named === undefined) {
-    await sweepPrivate()
-    const path = await mkdtemp(join(tmpdir(), 'corral-'))
-    return prepare(path, 'private')
+    return usable(`${tmpdir()}, for want of another one`, async () => {
+      await sweepPrivate()
+      return prepare(await mkdtemp(join(tmpdir(), 'corral-')), 'private')
+    })
   }
   await makeDirectory(named)
   await checkOwner(named)
   await checkContents(named)
-  const state = await prepare(named, 'named')
+  const state = await usable(named, () => prepare(named, 'named'))
   const survivors = await sweep(ledgerOf(named), (generation) => generation !== state.generation)
   if (survivors.length > 0) {
     process.emitWarning(`Processes ${survivors.join(', ')} of an earlier run could not be killed`, 'CorralWarning')
@@ -56,21 +57,53 @@ export async function closeStateDirectory({ path, generation, kind }: Omit<State
   else await replaceLock(path, generation)
 }
 
+/** @throws `INVALID_OPTION` for whatever the system refuses there. */
+async function usable<T>(described: string, use: () => Promise<T>): Promise<T> {
+  try {
+    return await use()
+  } catch (cause) {
+    const { syscall, code } = cause as NodeJS.ErrnoException
+    if (syscall === undefined) throw cause
+    throw new InvalidOptionError('stateDirectory', 'a directory that can be written to', `${described} (${code})`)
+  }
+}
+
 async function prepare(path: string, kind: StateDirectory['kind']): Promise<StateDirectory> {
   // Users of workers have to get through to their own directory, and need not see the others'.
   await chmod(path, 0o711)
-  const workers = join(path, 'w')
-  const own = join(path, 'own')
-  // The first is what it is known by.
-  await ensureDirectory(own, 0o700)
-  await ensureDirectory(ledgerOf(path), 0o700)
-  await ensureDirectory(workers, 0o711)
+  await makeParts(path)
   const generation = await lock(path)
-  return { path, generation, kind, workers, own, ledger: new Ledger(ledgerOf(path), generation) }
+  const ledger = new Ledger(ledgerOf(path), generation)
+  return { path, generation, kind, workers: workersOf(path), own: ownOf(path), ledger }
+}
+
+async function makeParts(path: string): Promise<void> {
+  await ensureDirectory(path, 0o711)
+  // What it is known by.
+  await ensureDirectory(ownOf(path), 0o700)
+  await ensureDirectory(ledgerOf(path), 0o700)
+  await ensureDirectory(workersOf(path), 0o711)
+}
+
+/** Puts back what somebody has removed, such as a program that clears out directories for temporary files. */
+export async function mendStateDirectory({ path, generation, workers, ledger }: StateDirectory): Promise<void> {
+  const lock = lockOf(path, generation)
+  if ([lock, workers, ledgerOf(path)].every((part) => existsSync(part))) return
+  await makeParts(path)
+  await writeLock(path, generation, await identify(process.pid))
+  await ledger.rewrite()
+}
+
+function ownOf(path: string): string {
+  return join(path, 'own')
+}
+
+function workersOf(path: string): string {
+  return join(path, 'w')
 }
 
 function ledgerOf(path: string): string {
-  return join(path, 'own', 'ledger')
+  return join(ownOf(path), 'ledger')
 }
 
 /** Private directories of this user whose supervisors are dead. */
@@ -119,9 +152,13 @@ async function lock(path: string): Promise<number> {
 }
 
 /** Leaves the number taken, and nobody behind it. */
-async function replaceLock(path: string, generation: number): Promise<void> {
+function replaceLock(path: string, generation: number): Promise<void> {
+  return writeLock(path, generation, null)
+}
+
+async function writeLock(path: string, generation: number, owner: ProcessIdentity | null | undefined): Promise<void> {
   const draft = join(path, `draft.${process.pid}.${generation}`)
-  await writeFile(draft, 'null', { mode: 0o600 })
+  await writeFile(draft, JSON.stringify(owner), { mode: 0o600 })
   await rename(draft, lockOf(path, generation))
 }
 

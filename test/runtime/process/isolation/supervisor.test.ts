@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -121,6 +121,23 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
     await pool.close()
     const { pool: next } = await openPool(isolated('group', { stateDirectory: directory }))
     await next.close()
+  })
+
+  test('from which somebody has cleared out everything but the sockets is put in order by the next start', async () => {
+    const directory = stateDirectory()
+    const { pool } = await openPool(isolated('group', { stateDirectory: directory }), { size: { min: 1, max: 3 } })
+    using lease = await pool.acquire('red')
+    const recorded = () => readLedgers(directory).map(({ process: leader }) => leader?.pid)
+    await vi.waitUntil(() => recorded().includes(lease.worker.pid))
+    rmSync(join(directory, 'own', 'ledger'), { recursive: true })
+    for (const name of readdirSync(directory)) if (name.startsWith('lock.')) rmSync(join(directory, name))
+    using other = await pool.acquire('blue')
+    await vi.waitUntil(() => [lease, other].every(({ worker }) => recorded().includes(worker.pid)))
+    await expect(openPool(isolated('group', { stateDirectory: directory }))).rejects.toMatchObject({
+      code: 'STATE_DIRECTORY_IN_USE',
+    })
+    await pool.close()
+    expect([leftIn(directory), readLedgers(directory)]).toEqual([[], []])
   })
 
   test('that others may write to is refused', async () => {
