@@ -85,7 +85,7 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
     case 'gateway.stopped':
       return 'gateway stopped'
     case 'warning':
-      return event.message
+      return printable(event.message)
     case 'worker.output':
       return `${event.workerId} ${event.stream} | ${printable(event.line)}`
     case 'request.failed':

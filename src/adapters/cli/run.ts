@@ -36,6 +36,7 @@ interface Parts {
  */
 export async function run(options: RunOptions): Promise<number> {
   const report = createReport(options)
+  reportWarnings(report)
   const signals = watchSignals()
   const crash = new AbortController()
   const parts: Parts = { isReady: false }
@@ -61,10 +62,24 @@ export async function run(options: RunOptions): Promise<number> {
   return signals.cut.aborted || crash.signal.aborted ? 1 : 0
 }
 
-/** Stops the workers politely, unless `cut` aborts first. */
+/** Stops the workers politely, unless `cut` aborts first. What cannot be stopped then is killed at the exit. */
 async function closePool(pool: Pool | undefined, cut: AbortSignal): Promise<void> {
   if (!cut.aborted) await Promise.race([pool?.close(), aborted(cut)])
-  if (cut.aborted) await pool?.close({ force: true })
+  if (cut.aborted) await Promise.race([pool?.close({ force: true }), sleep(lastResort)])
+}
+
+/** Longest time for all processes to die that have been killed, in milliseconds. */
+const lastResort = 5_000
+
+/** Warnings are events here, for whoever reads those, in place of Node's lines. */
+function reportWarnings(report: Report): void {
+  for (const listener of process.listeners('warning')) {
+    // Node's own; those of a module that `--import` has loaded stay.
+    if (listener.name === 'onWarning') process.off('warning', listener)
+  }
+  process.on('warning', ({ name, message }) => {
+    report({ type: 'warning', message: name === 'CorralWarning' ? inFlags(message) : `${name}: ${message}` })
+  })
 }
 
 async function serve(

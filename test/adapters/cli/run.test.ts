@@ -126,6 +126,17 @@ describe('corral run', () => {
     await stop(cli)
   })
 
+  test.runIf(process.platform === 'linux')(
+    'tells of what is not to be had, with --degrade, as of everything else',
+    async () => {
+      const cli = run('echo-server', ['--files', '1', '--degrade'])
+      expect((await cli.line('warning'))['message']).toMatch(/^--files is not to be had .* going on without$/)
+      await urlOf(cli)
+      cli.kill('SIGTERM')
+      expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+    },
+  )
+
   test('finds the session where --session says, in order', async () => {
     const cli = run('echo-server', ['--session', 'cookie:sid', '--session', 'query:sid', '--session', 'path'])
     const url = await urlOf(cli)
@@ -194,6 +205,15 @@ describe('corral run fails with one message and status 1 when', () => {
       .map((line) => JSON.parse(line) as { type: string })
     expect(events.filter(({ type }) => type === 'error')).toMatchObject([{ error: { code: 'WORKER_START_TIMEOUT' } }])
     expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('the directory for temporary files is not there', async () => {
+    const cli = corral(['run', '--port', '0', '--json', ...worker('echo-server')], [], { TMPDIR: '/nowhere' })
+    const { code, stdout, stderr } = await cli.exit
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toContain(
+      'corral: --state-dir: expected a directory that can be written to, got /nowhere, for want of another one (ENOENT)',
+    )
   })
 
   test('the command does not exist', async () => {

@@ -1,9 +1,19 @@
-import { describe, expect, test } from 'vitest'
+import { readFileSync } from 'node:fs'
+import { describe, expect, test, vi } from 'vitest'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
 import { type Cli, get, getJson, run, urlOf, usesCli } from './_cli.ts'
 
 usesCli()
 leavesNoProcess()
+
+/** Whoever adopts a process may take a while to reap it. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
+}
 
 describe('a signal', () => {
   test('under load loses no response that has begun', async () => {
@@ -97,6 +107,21 @@ describe('a signal', () => {
     expect((await cli.exit).stdout).toContain('"signal":"SIGKILL"')
     expect(fixtureProcesses()).toEqual([])
   })
+
+  test.runIf(process.platform === 'linux')(
+    'a second time does not wait for a spawn helper that answers nothing',
+    async () => {
+      const cli = run('echo-server', ['--grace', '100ms'])
+      const { pid } = await getJson(await urlOf(cli), 'red')
+      const helper = Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${String(pid)}/status`, 'utf8'))?.[1])
+      process.kill(helper, 'SIGSTOP')
+      cli.kill('SIGTERM')
+      await cli.line('gateway.stopping')
+      cli.kill('SIGINT')
+      expect(await cli.exit).toMatchObject({ code: 1 })
+      await vi.waitUntil(() => fixtureProcesses().length === 0 && !isRunning(helper), { timeout: 10_000 })
+    },
+  )
 
   test('that a parent passes on a second time counts once', async () => {
     const cli = run('echo-server', ['--grace', '1m'])

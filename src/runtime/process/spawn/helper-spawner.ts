@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { atExit } from '../at-exit.ts'
 import { createEnvironment } from '../environment.ts'
 import { signalGroup } from '../group.ts'
 import type { LedgerEntry } from '../state/ledger.ts'
@@ -115,10 +116,15 @@ class Helper {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       windowsHide: true,
     })
+    // It sweeps up behind this process, unless it cannot: then its workers go with it, and the next start sweeps.
+    const disarm = atExit(() => {
+      if (this.#silence !== undefined) this.#child.kill('SIGKILL')
+    })
     this.ended = new Promise<void>((resolve) => {
       this.#child.once('error', () => resolve())
       this.#child.once('exit', () => resolve())
     }).then(() => {
+      disarm()
       forget()
       this.#onEnd()
     })
