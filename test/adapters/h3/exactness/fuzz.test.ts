@@ -151,6 +151,8 @@ test('whatever a client sends, it gets nothing but responses, no more than it as
     ),
     limits,
   )
+  // The time limit lets go of a request that never ends.
+  await stage.pool.until(() => stage.pool.open === 0)
   // The gateway still serves.
   const client = await dial(stage.port)
   client.send(request('GET /end HTTP/1.1', ['Connection: close']))
@@ -199,4 +201,5 @@ test('whatever a worker answers, every response is one, belongs to its request, 
     ),
     limits,
   )
+  await stage.pool.until(() => stage.pool.open === 0)
 })
