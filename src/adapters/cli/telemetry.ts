@@ -35,12 +35,23 @@ export async function createTelemetry(
     flush: () => Promise.race([tracing?.flush().catch(() => {}), sleep(flushTimeout)]),
     hooks: {
       trace: tracing?.trace,
-      onRequest: both(metrics?.onRequest, log),
+      onRequest: both(metrics && guarded(metrics.onRequest, report), log),
     },
   }
 }
 
 type OnRequest = NonNullable<GatewayOptions['onRequest']>
+
+/** What only counts requests must not end all of them, as what a hook throws does. */
+function guarded(onRequest: OnRequest, report: Report): OnRequest {
+  return (record) => {
+    try {
+      onRequest(record)
+    } catch (error) {
+      report({ type: 'error', error })
+    }
+  }
+}
 
 /** `undefined` when there is none: requests are only followed where somebody is told. */
 function both(first: OnRequest | undefined, second: OnRequest | undefined): OnRequest | undefined {

@@ -306,7 +306,8 @@ class Upgrade {
     if (this.#seen !== undefined && this.#joinedAt !== undefined) {
       const { bytesRead, bytesWritten } = this.#client.socket
       this.#seen.bytesIn = bytesRead - this.#joinedAt.read
-      this.#seen.bytesOut = bytesWritten - this.#joinedAt.written
+      // Of a connection that was reset, what waited to be written is not counted any more, the answer to the handshake included.
+      this.#seen.bytesOut = Math.max(0, bytesWritten - this.#joinedAt.written)
       this.#seen.answered()
     }
     this.#waiting.abort()

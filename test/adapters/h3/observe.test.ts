@@ -1,6 +1,7 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createServer } from 'node:http'
+import type { Socket } from 'node:net'
 import { once } from 'node:events'
 import type { GatewayOptions, RequestRecord } from 'corral/h3'
 import { QueueFullError } from 'corral'
@@ -135,6 +136,31 @@ describe('onRequest is told, once each,', () => {
     await pool.until(() => pool.acquired.length > 0)
     client.socket.destroy()
     expect(await next()).toMatchObject({ outcome: 'left', status: undefined, wait: undefined })
+  })
+
+  test('of a WebSocket that is reset before the answer to its handshake has left: none of its bytes are negative', async () => {
+    const http = createServer()
+    const chat = new WebSocketServer({ server: http })
+    onTestFinished(() => chat.close())
+    const { port, next, listener } = await observed(http)
+    const joined = signal<Socket>()
+    listener.server.prependListener('upgrade', (_req, socket: Socket) => {
+      // The answer waits in here.
+      socket.cork()
+      const write = socket.write.bind(socket)
+      socket.write = ((...args: Parameters<typeof write>) => {
+        queueMicrotask(() => joined.resolve(socket))
+        return write(...args)
+      }) as typeof write
+    })
+    const client = await dial(port)
+    client.send(
+      'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+        'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+    )
+    await joined.promise
+    client.socket.resetAndDestroy()
+    expect(await next()).toMatchObject({ kind: 'websocket', bytesIn: 0, bytesOut: 0 })
   })
 
   test('of a WebSocket, with the bytes behind the handshake', async () => {
