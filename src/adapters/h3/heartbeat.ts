@@ -16,7 +16,7 @@ export class Heartbeat {
   add(tunnel: Tunnel): void {
     if (this.#interval === 0) return
     this.#tunnels.add(tunnel)
-    this.#timer ??= setInterval(() => this.#beat(), this.#interval).unref()
+    this.#timer ??= setInterval(() => this.#beat(), Math.max(1, this.#interval / beatsPerInterval)).unref()
   }
 
   delete(tunnel: Tunnel): void {
@@ -27,6 +27,9 @@ export class Heartbeat {
   }
 
   #beat(): void {
-    for (const tunnel of this.#tunnels) tunnel.beat()
+    for (const tunnel of this.#tunnels) tunnel.beat(beatsPerInterval)
   }
 }
+
+/** The silence of a client is told to a quarter of the interval. */
+const beatsPerInterval = 4

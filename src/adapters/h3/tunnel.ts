@@ -39,6 +39,8 @@ export class Tunnel implements Severable {
   #notice: NodeJS.Timeout | undefined
   /** Bytes of the client at the last beat. */
   #heard = 0
+  /** Beats since something came from the client, or since it was pinged. */
+  #silentBeats = 0
   #pinged = false
 
   /** @param early bytes of each end that came with the handshake, and have been sent on. */
@@ -86,7 +88,8 @@ export class Tunnel implements Severable {
     const client = this.#client
     this.#worker.destroy()
     if (!client.destroyed) this.#onCut(refusal)
-    if (refusal.code === 'CLIENT_TIMEOUT' || !this.#canInsert()) {
+    // Who has not read what came before would not read this.
+    if (client.writableLength > 0 || !this.#canInsert()) {
       client.destroy()
       return
     }
@@ -97,15 +100,22 @@ export class Tunnel implements Severable {
     this.#linger = setTimeout(() => client.destroy(), goodbyeTimeout).unref()
   }
 
-  /** Pings the client if nothing has come from it since the last beat; cuts it when it has not answered that, either. */
-  beat(): void {
+  /** Pings the client if nothing has come from it for so many beats; cuts it when it has not answered that for as many, either. */
+  beat(patience: number): void {
     const { bytesRead } = this.#client
     const isSilent = bytesRead === this.#heard
     this.#heard = bytesRead
     // Whom the worker holds back cannot be heard.
-    if (!isSilent || this.#client.isPaused()) this.#pinged = false
-    else if (this.#pinged) this.sever(clientStalled())
+    if (!isSilent || this.#client.isPaused()) {
+      this.#silentBeats = 0
+      this.#pinged = false
+      return
+    }
+    this.#silentBeats++
+    if (this.#silentBeats < patience) return
+    if (this.#pinged) this.sever(clientStalled())
     else if (this.#canInsert()) {
+      this.#silentBeats = 0
       this.#pinged = true
       this.#client.write(pingFrame)
     }

@@ -115,9 +115,12 @@ describe('with pingInterval a client that is silent', () => {
     expect(pool.open).toBe(1)
   })
 
-  test('and does not answer is cut', async () => {
+  test('and does not answer is cut, and told so', async () => {
     const { client, worker, pool, failures } = await openTunnel({ pingInterval: 50 })
-    expect(await client.rest()).toBe(frame(ping))
+    const last = await client.rest()
+    expect(last.slice(0, 2)).toBe(frame(ping))
+    // 1008, and the words.
+    expect(last.slice(2)).toBe(frame(close, '\x03\xf0The client took too long'))
     await worker.rest()
     expect(await pool.idle()).toBe(0)
     expect(failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: undefined }])
