@@ -38,9 +38,23 @@ export function identity(given: Given, env: NodeJS.ProcessEnv): IdentityOptions 
       throw new UsageError(`--adopt and ${keys}: workers that choose the ids cannot sign them`)
     }
     if (headersOf(sessions).size !== 1)
-      throw new UsageError('--adopt needs one --session header:NAME, and no second one')
+      throw new UsageError('--adopt needs one --session header:NAME, and no second header')
   }
+  const seen = new Set<string>()
+  for (const source of sessions) {
+    const spelled = spell(source)
+    if (seen.has(spelled)) throw new UsageError(`--session ${spelled} is given twice`)
+    seen.add(spelled)
+  }
+  const user = given.one('user-header').toLowerCase()
+  if (headersOf(sessions).has(user)) throw new UsageError('--user-header and --session: one header cannot name both')
   return { sessions, issue, sign: signed, adopt, authorize: authorize(given) }
+}
+
+/** The names of headers are the same in whatever case. */
+function spell(source: SessionSource): string {
+  if (source.from === 'path') return `path:${source.prefix}`
+  return `${source.from}:${source.from === 'header' ? source.name.toLowerCase() : source.name}`
 }
 
 function headersOf(sessions: readonly SessionSource[]): Set<string> {

@@ -95,13 +95,19 @@ describe('corral run', () => {
     expect(() => parse(args)).toThrow(message)
   })
 
+  test('takes no source twice, and no header for two things', () => {
+    const twice = (...sources: string[]) => parse(sources.flatMap((source) => ['--session', source]))
+    expect(() => twice('header:A', 'path', 'header:a')).toThrow('--session header:a is given twice')
+    expect(() => twice('path', 'path:/s')).toThrow('--session path:/s is given twice')
+    expect(twice('cookie:a', 'cookie:A', 'path:/a', 'path:/b').sessions).toHaveLength(4)
+    expect(() => parse(['--user-header', 'X-Session-Id'])).toThrow('--user-header and --session')
+  })
+
   test('takes no keys beside the ids of workers, and tells where they came from', () => {
     const key = 'a secret of enough bytes'
     expect(() => parse(['--adopt'], { CORRAL_KEYS: key })).toThrow('--adopt and CORRAL_KEYS')
     expect(() => parse(['--adopt', '--keys-file', file('key', key)])).toThrow('--adopt and --keys-file')
-    expect(parse(['--adopt', '--session', 'path', '--session', 'header:A', '--session', 'header:a'])).toMatchObject({
-      adopt: true,
-    })
+    expect(parse(['--adopt', '--session', 'path', '--session', 'header:A'])).toMatchObject({ adopt: true })
   })
 
   test.each([
