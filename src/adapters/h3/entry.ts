@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Core } from './core.ts'
 import { Forward } from './forward.ts'
-import { assertVersion, expectsUnknown } from './headers.ts'
+import { assertVersion, expectsUnknown, requestHeaders } from './headers.ts'
 import { forward } from './http.ts'
 import { http2Request } from './http2.ts'
 import type { Identity } from './identity/identify.ts'
@@ -39,6 +39,9 @@ export function handle(
       return
     }
     if (req.url === '*' && req.method === 'OPTIONS') {
+      assertVersion(req)
+      // It is forwarded nowhere, and must be fit to be all the same.
+      requestHeaders(req, core.settings, { authority: undefined, prefix: '' })
       answerPing(res)
       if (seen !== undefined) seen.status = res.statusCode
       seen?.answered()

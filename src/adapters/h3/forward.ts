@@ -69,10 +69,10 @@ export class Forward {
    * @throws `UPSTREAM_FAILED` when the worker chose an id that it cannot have.
    */
   answered(status: number, headers: string[], { session }: Lease): void {
-    if (this.#issuesIn !== undefined) leaveOut(this.#issuesIn, headers)
+    if (this.#issuesIn !== undefined) leaveOut(headers, (name) => name === this.#issuesIn)
     if (this.#issued !== undefined) {
       headers.push(...this.#issued)
-      if (status !== 101) headers.push(...forOneClient)
+      if (status !== 101) keepPrivate(headers)
     }
     const adoption = this.#adoption
     if (adoption === undefined) return
@@ -90,7 +90,7 @@ export class Forward {
     }
     if (adoption.step !== 'adopt') return
     this.#endsSession = false
-    headers.push(...forOneClient)
+    keepPrivate(headers)
   }
 
   /** Gives the lease back when the request is over, answered or not. */
@@ -100,12 +100,18 @@ export class Forward {
   }
 }
 
-/** RFC 9111 §5.2.2.7: a cache that is shared would hand the id that comes with a response to everybody. */
-const forOneClient = ['Cache-Control', 'private'] as const
+/**
+ * RFC 9111 §5.2.2.7: a cache that is shared would hand the id that comes with a response to everybody. Fields for some of those
+ * caches alone would have more weight (RFC 9213 §2.2).
+ */
+function keepPrivate(headers: string[]): void {
+  leaveOut(headers, (name) => name.endsWith('-cache-control') || name === 'surrogate-control')
+  headers.push('Cache-Control', 'private')
+}
 
-/** Takes a field, in lower case, out of a list of names and values in turn. */
-function leaveOut(field: string, headers: string[]): void {
-  for (let i = headers.length - 2; i >= 0; i -= 2) if (headers[i]?.toLowerCase() === field) headers.splice(i, 2)
+/** Takes fields out of a list of names and values in turn. @param isMeant asked by the name in lower case. */
+function leaveOut(headers: string[], isMeant: (name: string) => boolean): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) if (isMeant(headers[i]?.toLowerCase() ?? '')) headers.splice(i, 2)
 }
 
 /** What a field, in lower case, says in a list of names and values in turn; each value once. */

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { isIPv6 } from 'node:net'
 import { plainAddress } from './address.ts'
 import { Refusal } from './problem.ts'
 
@@ -37,7 +38,9 @@ export function peerOf(socket: Socket & { [kPeer]?: Peer; encrypted?: boolean },
 /** A port beyond those of TCP is one that some would cut to another number. */
 function isHost(host: string): boolean {
   const match = hostAndPort.exec(host)
-  return match !== null && Number(match[1] ?? 0) <= 65_535
+  if (match === null || Number(match[1] ?? 0) > 65_535) return false
+  const literal = /^\[(.*)\]/.exec(host)?.[1]
+  return literal === undefined || isIPv6(literal) || /^v[\da-f]+\../i.test(literal)
 }
 
 /** What the trusted proxies in front said. */

@@ -13,6 +13,10 @@ describe('a Host', () => {
     'a:65536',
     '[::1]:99999999',
     '[::1',
+    '[zz]',
+    '[:::::]',
+    '[1]',
+    '[v1]',
     '%4',
     'a"b',
     'a\\b',
@@ -27,7 +31,7 @@ describe('a Host', () => {
     expect(stage.pool.acquired).toEqual([])
   })
 
-  test.each(['a.example:80', '127.0.0.1:1', '[::1]:80', 'a:', 'a:65535', 'a:00080', 'x%41', 'under_score'])(
+  test.each(['a.example:80', '127.0.0.1:1', '[::1]:80', '[v1.a:b]', 'a:', 'a:65535', 'a:00080', 'x%41', 'under_score'])(
     '%j names one',
     async (host) => {
       const stage = await openStage()

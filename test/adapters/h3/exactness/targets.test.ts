@@ -82,6 +82,18 @@ describe('a target that names nothing of a worker: 400', () => {
 })
 
 describe('OPTIONS *', () => {
+  test.each<[string, string, number]>([
+    ['without a host', 'OPTIONS * HTTP/1.1\r\n', 400],
+    ['with two hosts', 'OPTIONS * HTTP/1.1\r\nHost: a\r\nHost: b\r\n', 400],
+    ['with a host that is none', 'OPTIONS * HTTP/1.1\r\nHost: a b\r\n', 400],
+    ['with two credentials', 'OPTIONS * HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nAuthorization: b\r\n', 400],
+    ['of another version', 'OPTIONS * HTTP/2.0\r\nHost: a\r\n', 505],
+  ])('%s is refused as any other request is', async (_what, head, status) => {
+    const stage = await openStage()
+    stage.client.send(`${head}\r\n`)
+    expect(await stage.client.rest()).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
+  })
+
   test('is answered by the gateway, a body dropped, and the connection in step', async () => {
     const stage = await openStage()
     stage.client.send(request('OPTIONS * HTTP/1.1', ['Content-Length: 3'], 'abc'))

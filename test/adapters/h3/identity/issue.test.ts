@@ -64,12 +64,16 @@ describe('with issue, a client that names no session', () => {
   ])('gets it %s where no cache that is shared keeps it', async (_how, options) => {
     const { port } = await openScene((_req, res) => {
       res.setHeader('Cache-Control', 'public, max-age=600')
+      res.setHeader('CDN-Cache-Control', 'public')
+      res.setHeader('Surrogate-Control', 'max-age=600')
       res.end('ok')
     }, options)
     const first = await fetch(`http://127.0.0.1:${port}/`)
     expect(first.headers.get('cache-control')).toBe('public, max-age=600, private')
+    expect([first.headers.get('cdn-cache-control'), first.headers.get('surrogate-control')]).toEqual([null, null])
     const later = await get(port, '/', { cookie: 'sid=mine', 'x-session-id': 'mine' })
     expect(later.headers.get('cache-control')).toBe('public, max-age=600')
+    expect(later.headers.get('cdn-cache-control')).toBe('public')
   })
 
   test('gets it by the first source that can carry one', async () => {
