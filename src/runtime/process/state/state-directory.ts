@@ -78,15 +78,20 @@ async function prepare(path: string, kind: StateDirectory['kind']): Promise<Stat
 }
 
 async function makeParts(path: string): Promise<void> {
-  await ensureDirectory(path, 0o711)
-  // What it is known by.
+  // The first is what it is known by.
   await ensureDirectory(ownOf(path), 0o700)
   await ensureDirectory(ledgerOf(path), 0o700)
   await ensureDirectory(workersOf(path), 0o711)
 }
 
-/** Puts back what somebody has removed, such as a program that clears out directories for temporary files. */
+/**
+ * Puts back what somebody has removed, such as a program that clears out directories for temporary files.
+ *
+ * @throws `INVALID_OPTION` when another user has made one in its place.
+ */
 export async function mendStateDirectory({ path, generation, workers, ledger }: StateDirectory): Promise<void> {
+  await ensureDirectory(path, 0o711)
+  await checkOwner(path)
   const lock = lockOf(path, generation)
   if ([lock, workers, ledgerOf(path)].every((part) => existsSync(part))) return
   await makeParts(path)

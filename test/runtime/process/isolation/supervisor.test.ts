@@ -1,6 +1,16 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -138,6 +148,18 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
     })
     await pool.close()
     expect([leftIn(directory), readLedgers(directory)]).toEqual([[], []])
+  })
+
+  test.runIf(process.geteuid?.() === 0)('in whose place another user has made one gets no worker', async () => {
+    const directory = stateDirectory()
+    const { pool } = await openPool(isolated('group', { stateDirectory: directory }), { size: { min: 0, max: 1 } })
+    chownSync(directory, 65_534, 65_534)
+    await expect(pool.acquire('red')).rejects.toMatchObject({
+      code: 'WORKER_START_FAILED',
+      message: expect.stringContaining('one of user 65534') as string,
+    })
+    chownSync(directory, 0, 0)
+    await pool.close()
   })
 
   test('that others may write to is refused', async () => {
