@@ -22,6 +22,8 @@ export function createAdminServer(app: H3): Server {
 }
 
 function refuse(socket: Duplex, code: AdminProblemCode): void {
+  // Node has taken its own listener off that of a CONNECT, and a client that resets it must not end the program.
+  socket.on('error', () => {})
   const answer = malformedAnswer(adminProblems[code].status, JSON.stringify(new AdminProblem(code)))
   // Nothing more is read of it: without an end of ours nothing would close it.
   socket.end(answer, () => socket.destroy())

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { STATUS_CODES, createServer } from 'node:http'
+import type { Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { toNodeHandler } from 'h3'
 import { createAdmin } from 'corral/admin'
@@ -183,6 +185,17 @@ describe('against DNS rebinding', () => {
     // With a reason to read, whatever the answer is, and with a problem where it is one.
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`))
     if (status !== 200) expect(answer).toMatch(/content-type: application\/problem\+json[^]*"code":"[A-Z_]+"/i)
+  })
+
+  test('a client that resets the connection of a CONNECT ends nothing', async () => {
+    const { listener, stranger } = await openAdmin()
+    const refused = once(listener.server, 'connect') as Promise<[unknown, Socket]>
+    const client = await dial(listener.port)
+    client.send('CONNECT a:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n')
+    const [, socket] = await refused
+    socket.emit('error', Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }))
+    client.socket.resetAndDestroy()
+    expect(await stranger('GET', '/healthz')).toMatchObject({ status: 200 })
   })
 
   test('a page of the API itself is served, and none that has its host, but came another way', async () => {
