@@ -20,6 +20,8 @@ function helperFile(): string {
 
 /** Longest silence of the helper upon a command, in milliseconds: long enough for a machine that thrashes. */
 const ANSWER_TIMEOUT = 30_000
+/** What it takes for an answer where there is no time to wait for one, in milliseconds. */
+const ANSWER_TIME = 1_000
 
 /**
  * Starts processes through a small helper process, which stays while this is open and is started anew when it dies: its
@@ -106,6 +108,8 @@ class Helper {
   readonly #answerTimeout: number
   /** Runs from a command until something is heard of the helper. */
   #silence: NodeJS.Timeout | undefined
+  /** When that began, by the monotonic clock. */
+  #askedAt = 0
 
   /** @param forget is called at its end, before anybody hears of it: who does may start the next process at once. */
   constructor(setup: HelperSetup, answerTimeout: number, forget: () => void) {
@@ -118,7 +122,8 @@ class Helper {
     })
     // It sweeps up behind this process, unless it cannot: then its workers go with it, and the next start sweeps.
     const disarm = atExit(() => {
-      if (this.#silence !== undefined) this.#child.kill('SIGKILL')
+      const isSilent = this.#silence !== undefined && performance.now() - this.#askedAt > ANSWER_TIME
+      if (isSilent) this.#child.kill('SIGKILL')
     })
     this.ended = new Promise<void>((resolve) => {
       this.#child.once('error', () => resolve())
@@ -152,7 +157,9 @@ class Helper {
     // What cannot be sent is answered by the end of the helper.
     if (!this.#child.connected) return
     this.#child.send(command, undefined, {}, () => {})
-    this.#silence ??= setTimeout(() => this.#child.kill('SIGKILL'), this.#answerTimeout)
+    if (this.#silence !== undefined) return
+    this.#askedAt = performance.now()
+    this.#silence = setTimeout(() => this.#child.kill('SIGKILL'), this.#answerTimeout)
   }
 
   #onEnd(): void {
