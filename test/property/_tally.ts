@@ -1,6 +1,7 @@
 import type { Pool } from 'corral'
 import fc from 'fast-check'
 import { afterAll } from 'vitest'
+import { timeLimit } from '../support/time-limit.ts'
 
 /** `CORRAL_DEEP_MS` makes the property tests run for so long, instead of for a number of sequences. */
 const time = Number(process.env['CORRAL_DEEP_MS'] ?? 0)
@@ -25,7 +26,7 @@ export class Tally {
   /** How often fast-check runs: `runs` times, or for the time that was asked for. */
   parameters<T>(runs: number): fc.Parameters<T> {
     return {
-      ...(time > 0 ? { numRuns: Number.MAX_SAFE_INTEGER, interruptAfterTimeLimit: time } : { numRuns: runs }),
+      ...(time > 0 ? { numRuns: Number.MAX_SAFE_INTEGER, plugins: [timeLimit(time)] } : { numRuns: runs }),
       ...(seed !== undefined && { seed: Number(seed) }),
       ...(path !== undefined && { path, endOnFailure: true }),
       reporter: (details) => {

@@ -11,6 +11,8 @@ export interface Case {
   readonly chop?: number
   /** What the client offers in `Sec-WebSocket-Extensions`. */
   readonly extensions?: string
+  /** What comes after the goodbye, and completes a frame that has swallowed it. */
+  readonly filler?: Buffer
 }
 
 interface FrameOptions {
