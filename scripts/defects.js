@@ -4,7 +4,17 @@
  * With `--check` it only makes sure that every patch still applies.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -76,6 +86,7 @@ function problemsOf({ name, patch, title, tests }) {
 function makeCopy() {
   const copy = mkdtempSync(join(tmpdir(), 'corral-defects-'))
   process.once('exit', () => rmSync(copy, { recursive: true, force: true }))
+  chmodSync(copy, 0o755) // For the users that isolated workers run as: they have to get to the fixtures.
   const { stdout } = git(root, ['ls-files', '-z', '--cached', '--others', '--exclude-standard'])
   for (const path of stdout.split('\0')) {
     if (path === '' || path === 'node_modules' || !existsSync(join(root, path))) continue

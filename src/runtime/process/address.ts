@@ -2,6 +2,8 @@ import { join } from 'node:path'
 import getPort from 'get-port'
 import type { WorkerAddress } from '../backend.ts'
 import type { Claim } from './claims.ts'
+import type { WorkerDirectory } from './directory.ts'
+import { PinnedSocket } from './pinned-socket.ts'
 
 const HOST = '127.0.0.1'
 
@@ -18,19 +20,39 @@ const reserved = new Set<number>()
 export interface ReservedAddress extends Claim {
   readonly address: WorkerAddress
   /** Set also beside a socket, when the command uses `{{port}}` as well. */
-  readonly port?: number
+  readonly port: number | undefined
   readonly socket?: string
+  /** By which `address` leads to the socket, and to nothing else that the worker may put in its place. */
+  readonly pin: PinnedSocket | undefined
 }
 
-/** @param run where a unix socket goes: private, and new, so that no socket file of an earlier start is in it. */
-export async function reserveAddress(uses: ReadonlySet<string>, run: string | undefined): Promise<ReservedAddress> {
-  const socket = uses.has('socket') && run !== undefined ? join(run, 's') : undefined
-  if (socket !== undefined) checkLength(socket)
-  const port = socket === undefined || uses.has('port') ? await reservePort() : undefined
-  const releaseNow = () => void (port !== undefined && reserved.delete(port))
-  const claim = { release: async () => releaseNow(), releaseNow, ...(port !== undefined && { port }) }
-  if (socket === undefined) return { ...claim, address: { host: HOST, port: port! } }
-  return { ...claim, socket, address: { socketPath: socket } }
+/**
+ * @param directory where a unix socket goes: private, and new, so that no socket file of an earlier start is in it.
+ * @param owner user id of a worker that is not to be trusted with where its socket leads; absent: it may do what we may.
+ */
+export async function reserveAddress(
+  uses: ReadonlySet<string>,
+  directory: Pick<WorkerDirectory, 'root' | 'run'> | undefined,
+  owner?: number,
+): Promise<ReservedAddress> {
+  if (!uses.has('socket') || directory === undefined) {
+    const port = await reservePort()
+    return { ...held(port), address: { host: HOST, port } }
+  }
+  const socket = join(directory.run, 's')
+  checkLength(socket)
+  const link = join(directory.root, 's') // Shorter than what was just checked.
+  const pin = owner === undefined ? undefined : new PinnedSocket({ path: socket, link, owner })
+  const port = uses.has('port') ? await reservePort() : undefined
+  return { ...held(port, pin), socket, address: { socketPath: pin === undefined ? socket : link } }
+}
+
+function held(port: number | undefined, pin?: PinnedSocket) {
+  const releaseNow = () => {
+    if (port !== undefined) reserved.delete(port)
+    pin?.releaseNow()
+  }
+  return { release: async () => releaseNow(), releaseNow, port, pin }
 }
 
 async function reservePort(): Promise<number> {

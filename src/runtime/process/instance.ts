@@ -87,7 +87,7 @@ export class ProcessInstance implements WorkerInstance {
   async ready(signal: AbortSignal): Promise<void> {
     const waiting = AbortSignal.any([signal, this.#ended.signal])
     try {
-      await Promise.race([this.#readyLine?.seen ?? this.#poll(waiting), rejectOnAbort(waiting)])
+      await Promise.race([this.#becomeReady(waiting), rejectOnAbort(waiting)])
       await this.#refuseStranger()
       waiting.throwIfAborted()
       this.#phase = 'ready'
@@ -179,10 +179,22 @@ export class ProcessInstance implements WorkerInstance {
     return undefined
   }
 
-  async #poll(signal: AbortSignal): Promise<void> {
+  async #becomeReady(signal: AbortSignal): Promise<void> {
+    if (this.#readyLine !== undefined) await this.#readyLine.seen
+    const probe = this.#createStartProbe()
+    if (probe === undefined) return
     const onFailure = (error: unknown) => this.#noteFailure(error)
-    if (this.#probe === undefined) return
-    await pollUntilHealthy(this.#probe, { timeout: this.#settings.health.timeout, signal, onFailure })
+    await pollUntilHealthy(probe, { timeout: this.#settings.health.timeout, signal, onFailure })
+  }
+
+  /** What it listens on may change until it is ready, and is what it was then for the rest of its life. */
+  #createStartProbe(): Probe | undefined {
+    const { pin } = this.#reserved
+    if (pin === undefined) return this.#probe
+    return async (signal) => {
+      pin.take()
+      await this.#probe?.(signal)
+    }
   }
 
   #createProbe(workerId: string): Probe | undefined {

@@ -33,13 +33,15 @@ export async function launchProcess(setup: LaunchSetup, { workerId, signal }: La
   const claims = new Claims()
   try {
     const place = await claim(setup, workerId, claims)
-    const reserved = await reserveAddress(template.uses, place?.directory.run)
+    // At the levels below, a worker has our rights, and can connect to what it likes itself.
+    const owner = host.sandbox.level === 'full' ? (place?.uid ?? process.geteuid?.()) : undefined
+    const reserved = await reserveAddress(template.uses, place?.directory, owner)
     claims.add(reserved)
     const request = await toRequest(setup, workerId, place, reserved)
     signal.throwIfAborted()
-    const process = await spawn(request, place?.entry)
-    place?.entry?.recordProcess(process.pid)
-    return new ProcessInstance(process, {
+    const spawned = await spawn(request, place?.entry)
+    place?.entry?.recordProcess(spawned.pid)
+    return new ProcessInstance(spawned, {
       workerId,
       settings,
       reserved,
