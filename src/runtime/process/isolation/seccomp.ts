@@ -59,14 +59,33 @@ const REFUSED: Readonly<Record<string, readonly [x64: number | null, arm64: numb
   vhangup: [153, 58],
 }
 
-/** Per architecture: what the kernel calls it in `seccomp_data.arch`, its column above, and the numbers of two calls. */
-const ARCHITECTURES: Readonly<Record<string, { audit: number; column: 0 | 1; clone: number; clone3: number }>> = {
-  x64: { audit: 0xc000003e, column: 0, clone: 56, clone3: 435 },
-  arm64: { audit: 0xc00000b7, column: 1, clone: 220, clone3: 435 },
+interface Architecture {
+  /** What the kernel calls it in `seccomp_data.arch`. */
+  readonly audit: number
+  /** In the table above. */
+  readonly column: 0 | 1
+  /** Numbers of the calls that are refused by their arguments. Neither has socketcall(2), by which others make sockets. */
+  readonly clone: number
+  readonly clone3: number
+  readonly socket: number
+  readonly socketpair: number
 }
+
+const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
+  x64: { audit: 0xc000003e, column: 0, clone: 56, clone3: 435, socket: 41, socketpair: 53 },
+  arm64: { audit: 0xc00000b7, column: 1, clone: 220, clone3: 435, socket: 198, socketpair: 199 },
+}
+
+/**
+ * The families of sockets that there are: AF_UNIX, AF_INET, AF_INET6, and AF_NETLINK, by which the C library lists network
+ * interfaces. Of the others, AF_VSOCK reaches the host of a virtual machine whatever the network namespace, and the rest is
+ * for no worker and full of old code.
+ */
+const FAMILIES = [1, 2, 10, 16]
 
 const EPERM = 1
 const ENOSYS = 38
+const EAFNOSUPPORT = 97
 /** Every `CLONE_NEW…` of clone(2): namespaces, of users above all, are where most escapes begin. */
 const CLONE_NAMESPACES = 0x7e020000
 /** Calls of the x32 ABI have this bit set in their number, and would go by the list above. */
@@ -108,6 +127,12 @@ export function seccompFilter(architecture: string = process.arch): Buffer | und
     ...numbers.flatMap((number) => when(JUMP_IF_EQUAL, number, refuse(EPERM))),
     // The flags of clone3 are in memory, where no filter can look: without it the C library falls back to clone.
     ...when(JUMP_IF_EQUAL, target.clone3, refuse(ENOSYS)),
+    [JUMP_IF_EQUAL, 1, 0, target.socket],
+    [JUMP_IF_EQUAL, 0, FAMILIES.length + 3, target.socketpair],
+    [LOAD, 0, 0, FIRST_ARGUMENT],
+    ...FAMILIES.map((family, index) => [JUMP_IF_EQUAL, FAMILIES.length - index, 0, family] as const),
+    [RETURN, 0, 0, refuse(EAFNOSUPPORT)],
+    [RETURN, 0, 0, ALLOW],
     [JUMP_IF_EQUAL, 0, 3, target.clone],
     [LOAD, 0, 0, FIRST_ARGUMENT],
     ...when(JUMP_IF_ANY_BIT, CLONE_NAMESPACES, refuse(EPERM)),

@@ -127,6 +127,21 @@ describe.runIf(process.platform === 'linux')('at level full a worker cannot', ()
     await isUnharmed(pool, victim)
   })
 
+  test('make a socket of a family that leads past the network, or into old code', async () => {
+    const { attacker } = await openTwo()
+    const families = 'for f in 1 2 10 16 17 29 31 38 40 44; do' // From AF_UNIX to AF_VSOCK and AF_XDP.
+    const attempt = "/usr/bin/python3 -c 'import socket, sys; socket.socket(int(sys.argv[1]), socket.SOCK_DGRAM)' $f"
+    const { output } = await sh(attacker, `${families} echo $f $(${attempt} 2>&1 | grep -o "Errno.*"); done`)
+    const refused = [17, 29, 31, 38, 40, 44].map(
+      (family) => `${family} Errno 97] Address family not supported by protocol`,
+    )
+    expect(output.trim().split('\n')).toEqual(['1', '2', '10', '16', ...refused])
+    expect((await sh(attacker, call('socketpair', 40, 1, 0, '12345678'))).output).toBe('-1 97\n')
+    expect((await sh(attacker, call('socketpair', 1, 1, 0, '12345678'))).output).toBe('0 0\n')
+    const listed = await sh(attacker, 'node -p "Object.keys(os.networkInterfaces())"')
+    expect(listed).toMatchObject({ code: 0, output: expect.stringContaining('lo') as string })
+  })
+
   test('gain privileges', async () => {
     const { pool, attacker, victim } = await openTwo()
     const { output } = await sh(attacker, 'grep -E "^(CapEff|CapPrm|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status')
