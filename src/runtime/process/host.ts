@@ -1,5 +1,6 @@
 import { cgroupLimits } from './cgroup/limits.ts'
 import type { Claims } from './claims.ts'
+import { checkBinds } from './isolation/mounts.ts'
 import { prepareSandbox, type Sandbox, type SandboxRequest } from './isolation/sandbox.ts'
 import type { Grounds } from './place.ts'
 import { HelperSpawner } from './spawn/helper-spawner.ts'
@@ -27,13 +28,14 @@ export interface HostRequest extends SandboxRequest {
  * Opens what workers share, unless they are neither isolated nor limited: a state directory, and a helper that starts them
  * and outlives this process for as long as it takes to end them.
  *
- * @throws `SANDBOX_UNAVAILABLE`, `STATE_DIRECTORY_IN_USE`, or when the helper cannot be started.
+ * @throws `SANDBOX_UNAVAILABLE`, `STATE_DIRECTORY_IN_USE`, `INVALID_OPTION`, or when the helper cannot be started.
  */
 export async function openHost(request: HostRequest): Promise<Host> {
   const isPlain = request.isolation.level === 'none' && Object.keys(request.limits).length === 0
   if (isPlain || process.platform === 'win32') return plainHost(request)
   const state = await openStateDirectory(request.stateDirectory)
   try {
+    checkBinds(request.isolation.binds, state.path)
     const mend = () => mendStateDirectory(state)
     const grounds = { root: state.path, workers: state.workers, ledger: state.ledger, mend }
     const sandbox = await prepareSandbox(request, grounds)

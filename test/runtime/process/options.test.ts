@@ -55,6 +55,14 @@ describe('refused', () => {
       '"isolation.binds": expected paths that are each given once, got "/a"',
     ],
     [
+      { command: 'x', isolation: { level: 'full', binds: ['/opt/..'] } },
+      '"isolation.binds": expected paths other than "/", which is read-only as it is: name what is hidden of it, got "/"',
+    ],
+    [
+      { command: 'x', isolation: { level: 'full', binds: [{ source: '/', target: '/host' }] } },
+      '"isolation.binds": expected paths other than "/"',
+    ],
+    [
       { command: 'x', args: ['{{port}}'], isolation: { level: 'full', network: 'none' } },
       '"isolation.network": expected "host", or {{socket}} for the worker to serve on, got "none"',
     ],

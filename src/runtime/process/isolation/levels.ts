@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs'
 import { temporaryOf } from '../directory.ts'
+import { planMounts, type Mount } from './mounts.ts'
 import type { Bind, IsolationLevel, IsolationSettings, Limits } from './options.ts'
 
 /** What the command of one worker is wrapped with. */
@@ -83,9 +83,6 @@ export const levels: Readonly<Record<IsolationLevel, Level>> = {
 /** Exit status of the entry into cgroup and limits when that fails. */
 export const ENTRY_FAILED = 125
 
-/** Sockets of services, other users' files, and whatever else lies about; `--tmpfs` on each that exists. */
-const HIDDEN = ['/home', '/root', '/run', '/mnt', '/media', '/var/tmp', '/tmp']
-
 /** Room in a private `/tmp` without a limit of the user's. It lies in memory, and counts as the worker's. */
 const TEMPORARY_BYTES = 256 * 1024 ** 2
 
@@ -119,32 +116,29 @@ function dropUser({ uid, tools: { setpriv = 'setpriv' } }: Wrapping): string[] {
 }
 
 function walls({ network, binds, limits, directory, supervisor, cwd }: Wrapping): string[] {
-  const isHidden = (path: string) => HIDDEN.some((hidden) => path.startsWith(`${hidden}/`))
-  const hidden = HIDDEN.filter((path) => existsSync(path)).concat(
-    supervisor === undefined || isHidden(supervisor) ? [] : supervisor,
-  )
-  const room = (bytes: number) => ['--size', String(bytes)]
-  const temporary = room(limits.disk ?? TEMPORARY_BYTES)
-  const readable = cwd === undefined ? binds : [...binds, { source: cwd, target: cwd, access: 'read-only' } as const]
+  const mounts = planMounts({ binds, cwd, supervisor })
+  const temporary = ['--size', String(limits.disk ?? TEMPORARY_BYTES)]
   const rights = ['--unshare-uts', '--unshare-cgroup-try', '--unshare-user-try', '--cap-drop', 'ALL']
   const filter = ['--seccomp', String(SECCOMP_FD)]
   const system = ['--ro-bind', '/', '/', '--dev', '/dev', ...temporary, '--tmpfs', '/dev/shm', '--proc', '/proc']
+  const hidden = mounts.flatMap((mount) => (mount.type === 'empty' && mount.purpose === 'hidden' ? mount.target : []))
   return [
     ...rights,
     ...(network === 'none' ? ['--unshare-net'] : []),
     ...filter,
     ...system,
-    ...hidden.flatMap((path) => [...(path === '/tmp' ? temporary : []), '--tmpfs', path]),
-    ...readable.flatMap(({ source, target, access }) => [
-      access === 'read-only' ? '--ro-bind' : '--bind',
-      source,
-      target,
-    ]),
+    ...mounts.flatMap((mount) => toArguments(mount, temporary)),
     ...(directory === undefined ? [] : ownDirectory(directory, limits)),
     // Last, as the places for what is bound below them are made first.
-    ...['/dev', ...hidden.filter((path) => path !== '/tmp')].flatMap((path) => ['--remount-ro', path]),
+    ...['/dev', ...hidden].flatMap((path) => ['--remount-ro', path]),
     ...(cwd === undefined ? [] : ['--chdir', cwd]),
   ]
+}
+
+function toArguments(mount: Mount, size: readonly string[]): string[] {
+  if (mount.type === 'empty') return [...(mount.purpose === 'scratch' ? size : []), '--tmpfs', mount.target]
+  const { source, target, access } = mount.bind
+  return [access === 'read-only' ? '--ro-bind' : '--bind', source, target]
 }
 
 function ownDirectory({ home, run }: NonNullable<Wrapping['directory']>, { disk }: Limits): string[] {

@@ -23,8 +23,9 @@ export interface IsolationOptions {
   readonly network?: 'host' | 'none' | undefined
   /**
    * Paths of this machine that a worker sees beyond the system's own, for level `'full'`; a string is a path that may only
-   * be read. Home directories, `/run`, `/mnt`, `/media`, `/tmp` and `/var/tmp` are hidden unless they are named here. The
-   * user of the worker has to have the rights to get there.
+   * be read. Home directories, `/run`, `/mnt`, `/media`, `/tmp` and `/var/tmp` are hidden unless they are named here, and so
+   * is the state directory whatever is named; of two paths the more specific one counts. Not `/`. The user of the worker has
+   * to have the rights to get there.
    *
    * @default []
    */
@@ -97,6 +98,10 @@ export const isolationOptions = z
   })
   .superRefine(({ binds }, context) => {
     const targets = binds.map(({ target }) => resolve(target))
+    if (targets.includes('/') || binds.some(({ source }) => resolve(source) === '/')) {
+      const message = 'paths other than "/", which is read-only as it is: name what is hidden of it'
+      context.addIssue({ code: 'custom', path: ['binds'], message, input: '/' })
+    }
     const twice = targets.find((target, i) => targets.indexOf(target) !== i)
     if (twice === undefined) return
     context.addIssue({ code: 'custom', path: ['binds'], message: 'paths that are each given once', input: twice })
