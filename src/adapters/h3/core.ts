@@ -5,6 +5,7 @@ import { Identifier } from './identity/identify.ts'
 import { callOut, observationOf } from './observe.ts'
 import type { GatewayFailure, Refusal } from './problem.ts'
 import { toRefusal } from './problem.ts'
+import { SendLimit } from './send-limit.ts'
 import type { Settings } from './settings.ts'
 import { Upstreams } from './upstream.ts'
 
@@ -15,6 +16,7 @@ export interface Core {
   readonly upstreams: Upstreams
   readonly underway: Underway
   readonly heartbeat: Heartbeat
+  readonly sendLimit: SendLimit
   readonly identifier: Identifier
   /** Tells `onError` of what was refused before there was a request. */
   reportMalformed(refusal: Refusal): void
@@ -42,6 +44,7 @@ export function createCore(pool: Pool, settings: Settings): Core {
     settings,
     upstreams: new Upstreams(settings.upstream, settings.client.requestsPerSession),
     heartbeat: new Heartbeat(settings.pingInterval),
+    sendLimit: new SendLimit(settings.client.sendTimeout),
     underway: { requests: 0, webSockets: 0 },
     identifier: new Identifier(settings),
     reportMalformed({ code, status, cause }) {

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { Lease } from '../../index.ts'
-import { ClientWatch } from './client-watch.ts'
 import { RequestBody, assertUnread, bufferedBody, discard, hasBody } from './body.ts'
+import { BodyWatch } from './body-watch.ts'
 import type { Core } from './core.ts'
 import { resetStream } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
@@ -12,6 +12,7 @@ import { observationOf, replacements } from './observe.ts'
 import { isConnectionLoss, isIdempotent, maxIdleOnce } from './repeat.ts'
 import { addTrailers, refuse, relayInformation, resetConnection, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
+import type { Sender } from './send-limit.ts'
 import type { Lane, Upstream } from './upstream.ts'
 import { clientStalled } from './upstream.ts'
 import { judge } from './verdict.ts'
@@ -50,7 +51,7 @@ export function forward(core: Core, req: IncomingMessage, res: ServerResponse, r
  * One request, and undici's handler for it. It is its raw, older kind of handler: that one gets header fields as bytes, in
  * the worker's order, spelling and number, and allocates nothing in between.
  */
-class Exchange implements Dispatcher.DispatchHandler {
+class Exchange implements Dispatcher.DispatchHandler, Sender {
   readonly #core: Core
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
@@ -65,7 +66,6 @@ class Exchange implements Dispatcher.DispatchHandler {
   #headers: string[] = []
   #lane: Lane | undefined
   #resume: (() => void) | undefined
-  #clientWatch: ClientWatch | undefined
   #length = -1
   #closeDelimited = false
   /** Whether the worker has sent a byte of a response. */
@@ -132,6 +132,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#core.underway.requests--
     if (this.#seen !== undefined && this.#body !== undefined) this.#seen.bytesIn = this.#body.received
     this.#waiting?.abort()
+    this.#core.sendLimit.delete(this)
     this.#dropLane()
     this.#body?.destroy()
     this.#upstream?.leave()
@@ -139,7 +140,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   drained(): void {
-    this.#clientWatch?.block(false)
+    this.#core.sendLimit.delete(this)
     this.#resume?.()
   }
 
@@ -195,7 +196,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       return true
     }
     if (res.write(chunk)) return true
-    this.#watch().block(true)
+    this.#core.sendLimit.add(this)
     if (!this.#listensToDrain) {
       this.#listensToDrain = true
       res.on('drain', onDrain)
@@ -229,6 +230,22 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (!this.#wrote && this.#is('streaming')) this.#res.flushHeaders()
   }
 
+  /** The client sends no more of its body, or takes no more of its response. */
+  onClientStalled(): void {
+    if (!this.#is('requested')) {
+      this.#cut(clientStalled())
+      return
+    }
+    // RFC 9110 §15.5.9
+    this.#res.shouldKeepAlive = false
+    this.#dropLane()
+    this.#refuse(clientStalled())
+  }
+
+  get unsent(): number {
+    return this.#res.writableLength
+  }
+
   #dispatch(): void {
     const maxIdle = this.#isRepeatable() ? Number.POSITIVE_INFINITY : maxIdleOnce
     this.#lane = (this.#upstream as Upstream).take(this.#retried ? 0 : maxIdle)
@@ -255,32 +272,16 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #stream(): RequestBody {
+    const watch = new BodyWatch(this.#res, {
+      bodyTimeout: this.#core.settings.client.bodyTimeout,
+      onTimeout: () => this.onClientStalled(),
+    })
     this.#body = new RequestBody(this.#req, (flow) => {
       this.#lane?.limitStall(flow === 'held')
-      this.#watch().expect(flow === 'flowing')
+      watch.expect(flow === 'flowing')
     })
-    this.#watch().expect(true)
+    watch.expect(true)
     return this.#body
-  }
-
-  #watch(): ClientWatch {
-    this.#clientWatch ??= new ClientWatch(this.#res, {
-      ...this.#core.settings.client,
-      onTimeout: () => this.#giveUpClient(),
-    })
-    return this.#clientWatch
-  }
-
-  /** The client sends no more of its body, or takes no more of its response. */
-  #giveUpClient(): void {
-    if (!this.#is('requested')) {
-      this.#cut(clientStalled())
-      return
-    }
-    // RFC 9110 §15.5.9
-    this.#res.shouldKeepAlive = false
-    this.#dropLane()
-    this.#refuse(clientStalled())
   }
 
   /**
@@ -336,7 +337,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     // As a string the bytes go out in one piece with the head, which is a third of the work of two pieces.
     if (chunk !== undefined && chunk.length <= maxInline) this.#res.end(latin1(chunk), 'latin1')
     else this.#res.end(chunk)
-    if (this.#res.socket?.writableNeedDrain === true) this.#watch().block(true)
+    if (this.unsent > 0) this.#core.sendLimit.add(this)
     // The worker answered without reading all of the request.
     if (!this.#req.complete) {
       this.#body?.destroy()

@@ -23,7 +23,8 @@ export function inTurn(req: IncomingMessage, res: ServerResponse, options: LineO
   line.join()
   res.once('socket', () => {
     line.leave()
-    start()
+    // Node hands on a connection that was cut, too.
+    if (!socket.destroyed) start()
   })
 }
 

@@ -4,9 +4,11 @@ import type { Socket } from 'node:net'
 import { discard } from './body.ts'
 import type { Core } from './core.ts'
 import { responseHead } from './headers.ts'
-import { http2Request } from './http2.ts'
+import { http2Request, resetStream } from './http2.ts'
 import type { ProblemCode } from './problem.ts'
 import { sendProblem } from './problem.ts'
+import type { Sender } from './send-limit.ts'
+import { clientStalled } from './upstream.ts'
 
 /** Answers a request with a problem and leaves its connection in step, or closed. */
 export function refuse(
@@ -24,7 +26,29 @@ export function refuse(
   if (res.destroyed) return
   if (outOfStep.has(refusal.code)) res.shouldKeepAlive = false
   sendProblem(res, refusal, core.settings.retryAfter)
+  limitSending(core, req, res, sessionId)
   if (!req.complete) discard(req)
+}
+
+/** Bounds how long the last bytes of a response, which is written, wait for the client. */
+export function limitSending(core: Core, req: IncomingMessage, res: ServerResponse, sessionId?: string): void {
+  if (res.writableLength > 0) core.sendLimit.add(senderOf(core, req, res, sessionId))
+}
+
+/** Cuts the response when its client takes nothing for too long. */
+export function senderOf(core: Core, req: IncomingMessage, res: ServerResponse, sessionId: string | undefined): Sender {
+  const sender: Sender = {
+    get unsent() {
+      return res.writableLength
+    },
+    onClientStalled() {
+      core.report(req, clientStalled(), { sessionId, cut: true })
+      if (!resetStream(res)) res.destroy()
+    },
+  }
+  const taken = () => core.sendLimit.delete(sender)
+  res.on('drain', taken).once('finish', taken).once('close', taken)
+  return sender
 }
 
 /**

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Core } from './core.ts'
 import { sendProblem } from './problem.ts'
+import { limitSending } from './response.ts'
 
 /**
  * Whether a response to an earlier request is still on its way on a connection. Node hands an upgrade over all the same, and
@@ -83,7 +84,9 @@ export class UpgradeClient {
   refuse(core: Core, error: unknown, sessionId?: string): void {
     const refusal = core.report(this.req, error, { sessionId, cut: false })
     if (this.gone) return
-    sendProblem(this.respond(), refusal, core.settings.retryAfter)
+    const res = this.respond()
+    sendProblem(res, refusal, core.settings.retryAfter)
+    limitSending(core, this.req, res, sessionId)
   }
 
   #stop(): void {

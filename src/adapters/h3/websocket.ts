@@ -9,7 +9,7 @@ import type { Forward } from './forward.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
 import { Refusal } from './problem.ts'
-import { isReasonPhrase, writeHead } from './response.ts'
+import { isReasonPhrase, limitSending, senderOf, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import { Tunnel } from './tunnel.ts'
 import type { UpgradeClient } from './upgrade-client.ts'
@@ -282,6 +282,18 @@ class Upgrade {
     answer.on('end', () => void this.#finishRefusal(res, head.closeDelimited))
     res.on('close', () => answer.destroy())
     answer.pipe(res, { end: false })
+    const { sendLimit, settings } = this.#core
+    const sender = senderOf(this.#core, req, res, this.#request.sessionId)
+    answer.on('data', () => {
+      if (res.writableNeedDrain) sendLimit.add(sender)
+    })
+    const { bodyTimeout } = settings.upstream
+    answer.setTimeout(bodyTimeout, () => {
+      // Whom the client holds back is not to blame.
+      if (answer.isPaused()) return
+      this.#report(new Refusal('UPSTREAM_TIMEOUT', { cause: new errors.BodyTimeoutError() }))
+      cut()
+    })
   }
 
   #observeRefusal(res: ServerResponse, answer: IncomingMessage, seen: Observation): void {
@@ -291,8 +303,12 @@ class Upgrade {
   }
 
   async #finishRefusal(res: ServerResponse, closeDelimited: boolean): Promise<void> {
-    if (!closeDelimited || (await (this.#upstream as Upstream).isAlive())) res.end()
-    else res.destroy()
+    if (closeDelimited && !(await (this.#upstream as Upstream).isAlive())) {
+      res.destroy()
+      return
+    }
+    res.end()
+    limitSending(this.#core, this.#client.req, res, this.#request.sessionId)
   }
 
   /** Tells of a tunnel that is cut. */

@@ -62,6 +62,50 @@ describe('a client that does not read its response', () => {
     expect(await pool.idle()).toBe(0)
     await expect.poll(() => failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: undefined }])
   })
+
+  const small = Buffer.alloc(8 * 1024)
+
+  test.each([
+    ['responses', 'X-Session-Id: red'],
+    ['refusals', 'X-Session-Id: what no id can be'],
+  ])('is cut, however small the %s are that it has asked for', async (_name, field) => {
+    const { port, pool, failures } = await openScene((_req, res) => res.end(small), options)
+    const client = await dial(port)
+    client.socket.pause()
+    client.socket.on('error', () => {})
+    client.send(`GET / HTTP/1.1\r\nHost: a\r\n${field}\r\n\r\n`.repeat(40_000))
+    await expect
+      .poll(() => failures.at(-1), { timeout: 15_000 })
+      .toMatchObject({ code: 'CLIENT_TIMEOUT', status: undefined })
+    await pool.until(() => pool.open === 0)
+  })
+})
+
+describe('a worker that answers a handshake with a response', () => {
+  const handshake =
+    'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+
+  test('which the client does not read: it is cut, and the lease given back', async () => {
+    const flood = Buffer.alloc(32 * 1024 * 1024)
+    const { port, pool, failures } = await openScene((_req, res) => res.end(flood), { client: { sendTimeout: 100 } })
+    const client = await dial(port)
+    client.socket.pause()
+    client.send(handshake)
+    await expect.poll(() => failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: undefined }])
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('and falls silent within it: it is cut after `upstream.bodyTimeout`', async () => {
+    const { port, pool, failures } = await openScene((_req, res) => res.write('begun'), {
+      upstream: { bodyTimeout: 100 },
+    })
+    const client = await dial(port)
+    client.send(handshake)
+    expect(await client.rest()).toMatch(/^HTTP\/1\.1 200 [^]*begun/)
+    expect(await pool.idle()).toBe(0)
+    expect(failures).toMatchObject([{ code: 'UPSTREAM_TIMEOUT', status: undefined }])
+  })
 })
 
 test('a target that is too long gets 414 before it costs anything', async () => {
