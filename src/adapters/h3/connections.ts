@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
 import { hangUp } from './tunnel.ts'
+import { noticeReset } from './vanished.ts'
 
 const kState = Symbol('corral.connection')
 
@@ -127,6 +128,7 @@ export class Connections {
     socket[kState] = { open: 0, last: undefined, upgraded: false, malformed: undefined }
     // A client that vanished without a word is found out, so that its session can become idle.
     socket.setKeepAlive(true, keepAliveDelay)
+    noticeReset(socket)
     this.#all.add(socket)
     socket.once('close', () => {
       this.#all.delete(socket)
@@ -155,6 +157,7 @@ export class Connections {
     if (isNext && !(within && last.headersSent)) {
       socket.write(malformed as string)
       socket.destroySoon()
+      socket.setTimeout(malformedTimeout, () => socket.destroy())
     } else {
       socket.destroy()
     }
@@ -176,3 +179,5 @@ function peerOf({ remoteAddress, remotePort }: Socket): string {
 }
 
 const keepAliveDelay = 60_000
+/** What a client gets to take the answer to what is not HTTP. */
+const malformedTimeout = 10_000

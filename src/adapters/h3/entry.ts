@@ -8,12 +8,12 @@ import type { Identity } from './identity/identify.ts'
 import { observe } from './observe.ts'
 import { inTurn, isPipelined } from './pipeline.ts'
 import { Refusal } from './problem.ts'
-import { refuse } from './response.ts'
+import { limitSending, refuse } from './response.ts'
 import type { BasedTarget } from './target.ts'
 import { parseTarget, stripBase } from './target.ts'
 import { stalled } from './upstream.ts'
 import type { UpgradeClient } from './upgrade-client.ts'
-import { isVanished } from './vanished.ts'
+import { isVanished, noticeReset } from './vanished.ts'
 import { assertHandshake, forwardUpgrade } from './websocket.ts'
 
 /** Takes a request that lies under `base`. `undefined`: it lies outside. */
@@ -38,11 +38,13 @@ export function handle(
       res.destroy()
       return
     }
+    if (http2Request(req) === undefined) noticeReset(req.socket)
     if (req.url === '*' && req.method === 'OPTIONS') {
       assertVersion(req)
       // It is forwarded nowhere, and must be fit to be all the same.
       requestHeaders(req, core.settings, { authority: undefined, prefix: '' })
       answerPing(res)
+      limitSending(core, req, res)
       if (seen !== undefined) seen.status = res.statusCode
       seen?.answered()
       return

@@ -66,6 +66,8 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
   // Where it is refused, as no WebSocket. Node would close the connection without an answer.
   server.on('connect', upgrade)
   server.on('clientError', (error: Error, socket: Duplex) => {
+    // Of a connection that was reset within a request, Node misses the rest all the same.
+    if (socket.destroyed && (error as NodeJS.ErrnoException).code === 'HPE_INVALID_EOF_STATE') return
     const code = malformedCode(error)
     const refusal = code && new Refusal(code, { cause: error })
     if (refusal !== undefined) handlers.onMalformed(refusal)
