@@ -124,7 +124,7 @@ const worker = z
     incarnation: count.describe('Processes that were ready to serve as this worker before the present one.'),
     startedAt: time.optional().describe('When the start of its process began. Absent while there is no process.'),
     age: milliseconds.optional().describe('Milliseconds since then.'),
-    sessionId: z.string().optional().describe('The the session that is bound to it.'),
+    sessionId: z.string().optional().describe('The session that is bound to it.'),
   })
   .register(components, { id: 'Worker', description: 'A worker that is not dead.' })
 
