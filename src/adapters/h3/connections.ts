@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
+import { resetConnection } from './response.ts'
 import { hangUp } from './tunnel.ts'
 import { noticeReset } from './vanished.ts'
 
@@ -168,9 +169,9 @@ export class Connections {
     if (state !== undefined && state.open === 0 && !state.upgraded) socket.destroySoon()
   }
 
-  /** WebSockets are told; those that do not heed it cut themselves a moment later. */
+  /** WebSockets are told; those that do not heed it cut themselves a moment later. What is left of a response must not pass for all of it. */
   #destroyAll(): void {
-    for (const socket of this.#all) if (!hangUp(socket)) socket.destroy()
+    for (const socket of this.#all) if (!hangUp(socket)) resetConnection(socket)
   }
 }
 

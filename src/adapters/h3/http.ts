@@ -4,7 +4,7 @@ import type { Lease } from '../../index.ts'
 import { RequestBody, assertUnread, bufferedBody, discard, hasBody } from './body.ts'
 import { BodyWatch } from './body-watch.ts'
 import type { Core } from './core.ts'
-import { resetStream } from './http2.ts'
+import { http2Request, resetStream } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import type { Forward } from './forward.ts'
 import type { Observation } from './observe.ts'
@@ -44,6 +44,8 @@ export function forward(core: Core, req: IncomingMessage, res: ServerResponse, r
   const exchange = new Exchange(core, req, res, request)
   ;(res as Response)[kExchange] = exchange
   res.on('close', onClose)
+  // The rest of its request may still come.
+  http2Request(req)?.stream.once('finish', () => exchange.finished())
   void exchange.run()
 }
 
@@ -137,6 +139,12 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
     this.#body?.destroy()
     this.#upstream?.leave()
     if (this.#lease !== undefined) this.#request.release(this.#lease, this.#core.pool)
+  }
+
+  /** All of a response by HTTP/2 has gone out, or is given up. */
+  finished(): void {
+    if (this.#is('ended') && http2Request(this.#req)?.stream.aborted === false) this.#seen?.answered()
+    this.closed()
   }
 
   drained(): void {
@@ -362,7 +370,7 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
     void this.#reportCut(cause)
     if (resetStream(res)) return
     // A body that is delimited by the close would look complete.
-    if (!res.chunkedEncoding && this.#length === -1) resetConnection(res)
+    if (!res.chunkedEncoding && this.#length === -1) resetConnection(res.socket)
     res.destroy()
   }
 

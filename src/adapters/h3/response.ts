@@ -135,7 +135,7 @@ export function relayInformation(
  * Resets a connection, lest its end is taken for that of a body (RFC 9112 §8). That of TLS, too, where it should do to leave out the
  * `close_notify` (RFC 9112 §9.8), and many clients do not look. Through a unix socket nothing can tell.
  */
-export function resetConnection({ socket }: ServerResponse): void {
+export function resetConnection(socket: Socket | null): void {
   // Node has no word for the connection beneath that of TLS, which refuses to be reset itself.
   const { _parent: beneath } = (socket ?? {}) as { _parent?: Socket | null }
   try {

@@ -122,6 +122,17 @@ describe('a close-delimited response', () => {
     expect(await pool.idle()).toBe(0)
   })
 
+  test('that a closing listener cuts is a reset, as a close would look complete', async () => {
+    const { port, pool, listener } = await openScene((_req, res) => void res.write('some of it'))
+    const client = await dial(port)
+    client.send('GET / HTTP/1.0\r\nX-Session-Id: red\r\n\r\n')
+    await client.take('some of it')
+    const broken = new Promise<NodeJS.ErrnoException>((resolve) => void client.socket.once('error', resolve))
+    await listener.close({ grace: 0 })
+    expect((await broken).code).toBe('ECONNRESET')
+    expect(await pool.idle()).toBe(0)
+  })
+
   test('cut towards an HTTP/1.0 client of a unix socket, which knows no reset, is closed', async () => {
     const arrived = signal<IncomingMessage>()
     const { pool, gateway } = await openScene((req, res) => {
