@@ -3,7 +3,7 @@ import type { Core } from './core.ts'
 import { Forward } from './forward.ts'
 import { assertVersion, expectsUnknown, requestHeaders } from './headers.ts'
 import { forward } from './http.ts'
-import { http2Request } from './http2.ts'
+import { http2Request, noticeAbort, onceOver } from './http2.ts'
 import type { Identity } from './identity/identify.ts'
 import { observe } from './observe.ts'
 import { inTurn, isPipelined } from './pipeline.ts'
@@ -32,13 +32,15 @@ export function handle(
   }
   const seen = observe('http', req, core.settings)
   // Behind the exchange's own listener, which knows the last of its figures.
-  if (seen !== undefined) res.once('close', () => queueMicrotask(() => seen.end()))
+  if (seen !== undefined) onceOver(req, res, () => queueMicrotask(() => seen.end()))
   try {
     if (isVanished(req.socket)) {
       res.destroy()
       return
     }
-    if (http2Request(req) === undefined) noticeReset(req.socket)
+    const http2 = http2Request(req)
+    if (http2 === undefined) noticeReset(req.socket)
+    else noticeAbort(http2)
     if (req.url === '*' && req.method === 'OPTIONS') {
       assertVersion(req)
       // It is forwarded nowhere, and must be fit to be all the same.
@@ -67,7 +69,7 @@ export function handle(
 /** RFC 9110 §10.1.1: of `Expect` there is nothing but `100-continue`. */
 export function refuseExpectation(core: Core, req: IncomingMessage, res: ServerResponse): void {
   const seen = observe('http', req, core.settings)
-  if (seen !== undefined) res.once('close', () => queueMicrotask(() => seen.end()))
+  if (seen !== undefined) onceOver(req, res, () => queueMicrotask(() => seen.end()))
   refuse(core, req, res, new Refusal('EXPECTATION_UNSUPPORTED'))
 }
 

@@ -28,6 +28,23 @@ export function stopUpload(req: IncomingMessage): boolean {
 export function resetStream(res: ServerResponse): boolean {
   const { stream } = res as unknown as Partial<Http2ServerResponse>
   if (stream === undefined) return false
-  stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  // What either side has closed with NO_ERROR waits for the rest of the response.
+  if (stream.closed) stream.destroy()
+  else stream.close(constants.NGHTTP2_INTERNAL_ERROR)
   return true
+}
+
+/** Calls when a response is over. By HTTP/2 the rest of its request may still come. The listener may be called twice. */
+export function onceOver(req: IncomingMessage, res: ServerResponse, listener: () => void): void {
+  http2Request(req)?.stream.once('finish', listener)
+  res.once('close', listener)
+}
+
+/**
+ * Has a stream that its client gave up be over. Node.js waits for what cannot be sent any more, and then neither the stream nor its
+ * connection ever closes, when the client says `NO_ERROR`, or nothing.
+ */
+export function noticeAbort({ stream }: Http2ServerRequest): void {
+  // Node is about to end it.
+  stream.once('aborted', () => process.nextTick(() => stream.destroy()))
 }

@@ -1,20 +1,21 @@
 import { once } from 'node:events'
-import type { Http2Server, IncomingHttpHeaders } from 'node:http2'
+import type { ClientHttp2Stream, Http2Server, IncomingHttpHeaders, Settings } from 'node:http2'
 import { connect, constants, createServer } from 'node:http2'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { createGateway, fromHeader } from 'corral/h3'
+import type { GatewayFailure, GatewayOptions, RequestRecord } from 'corral/h3'
 import { FakePool } from './_pool.ts'
 import type { Handler } from './_scene.ts'
 import { httpWorker, listenOn, textOf } from './_scene.ts'
 
-async function openHttp2(worker: Handler) {
+async function openHttp2(worker: Handler, options: Partial<GatewayOptions> = {}, settings: Settings = {}) {
   const pool = new FakePool({ host: '127.0.0.1', port: await listenOn(httpWorker(worker)) })
-  const gateway = createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') })
+  const gateway = createGateway(pool.asPool, { sessionId: fromHeader('x-session-id'), ...options })
   const server: Http2Server = createServer(gateway.handler as unknown as Parameters<typeof createServer>[1])
   const port = await listenOn(server)
-  const client = connect(`http://127.0.0.1:${port}`)
+  const client = connect(`http://127.0.0.1:${port}`, { settings })
   onTestFinished(() => client.destroy())
-  return { pool, port, client }
+  return { pool, port, client, gateway }
 }
 
 type Client = Awaited<ReturnType<typeof openHttp2>>['client']
@@ -93,6 +94,84 @@ test('a client of HTTP/2 that leaves releases the lease', async () => {
   await pool.until(() => pool.granted === 1)
   stream.close()
   expect(await pool.idle()).toBe(0)
+})
+
+describe('a client of HTTP/2 that does not take its response', () => {
+  const flood: Handler = (_req, res) => res.end(Buffer.alloc(8 * 1024 * 1024))
+
+  /** A stream whose window is used up. */
+  async function openBlocked(client: Client): Promise<ClientHttp2Stream> {
+    const stream = client.request({ ':path': '/', 'x-session-id': 'red' })
+    stream.on('error', () => {})
+    await expect.poll(() => stream.readableLength).toBe(65_535)
+    return stream
+  }
+
+  test.each([constants.NGHTTP2_NO_ERROR, constants.NGHTTP2_CANCEL])(
+    'releases the lease when it resets the stream with code %i',
+    async (code) => {
+      const { client, pool, gateway } = await openHttp2(flood)
+      const stream = await openBlocked(client)
+      stream.close(code)
+      expect(await pool.idle()).toBe(0)
+      expect(gateway.stats().requests).toBe(0)
+    },
+  )
+
+  test('releases it when it goes without a word', async () => {
+    const { client, pool, gateway } = await openHttp2(flood)
+    const stream = await openBlocked(client)
+    stream.destroy()
+    client.destroy()
+    expect(await pool.idle()).toBe(0)
+    expect(gateway.stats().requests).toBe(0)
+  })
+
+  test.each([
+    ['small', (_req, res) => res.end('small')],
+    ['large', flood],
+  ] satisfies [string, Handler][])('is cut after `client.sendTimeout`, be it %s', async (_size, worker) => {
+    const failures: GatewayFailure[] = []
+    const options = { client: { sendTimeout: 100 }, onError: (failure: GatewayFailure) => failures.push(failure) }
+    const { client, pool } = await openHttp2(worker, options, { initialWindowSize: 0 })
+    const stream = client.request({ ':path': '/', 'x-session-id': 'red' })
+    const [error] = (await once(stream, 'error').catch((thrown: unknown) => [thrown])) as [Error]
+    expect(error.message).toContain('NGHTTP2_INTERNAL_ERROR')
+    expect(failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: undefined }])
+    expect(await pool.idle()).toBe(0)
+  })
+
+  test('and has reset a stream of which all is written is forgotten after `client.sendTimeout`', async () => {
+    const options = { client: { sendTimeout: 100 } }
+    const { client, pool } = await openHttp2((_req, res) => res.end('small'), options, { initialWindowSize: 0 })
+    const stream = client.request({ ':path': '/', 'x-session-id': 'red' })
+    await once(stream, 'response')
+    stream.close(constants.NGHTTP2_NO_ERROR)
+    expect(await pool.idle()).toBe(0)
+  })
+})
+
+describe('an upload by HTTP/2 whose response is over', () => {
+  test.each([
+    ['answered', 200, (_req, res) => res.end('enough'), {}],
+    ['refused', 408, () => {}, { client: { bodyTimeout: 100 } }],
+  ] satisfies [string, number, Handler, Partial<GatewayOptions>][])(
+    'holds nothing: %s',
+    async (how, status, worker, options) => {
+      const records: RequestRecord[] = []
+      const onRequest = (record: RequestRecord) => records.push(record)
+      const { client, pool, gateway } = await openHttp2(worker, { ...options, onRequest })
+      const stream = client.request({ ':path': '/', ':method': 'POST', 'x-session-id': 'red' })
+      stream.write('begun')
+      const head = once(stream, 'response')
+      await once(stream.resume(), 'end')
+      expect((await head)[0]).toMatchObject({ ':status': status })
+      expect(await pool.idle()).toBe(0)
+      expect(gateway.stats().requests).toBe(0)
+      await expect.poll(() => records).toMatchObject([{ outcome: how, status }])
+      stream.write('more')
+    },
+  )
 })
 
 test('problems are answered by HTTP/2 too', async () => {
