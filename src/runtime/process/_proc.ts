@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { readdir, readFile, readlink } from 'node:fs/promises'
 
 /** One line of the process table, of Linux's /proc. */
@@ -47,6 +48,18 @@ export async function readProcess(pid: number): Promise<ProcessEntry | undefined
   const isZombie = state === 'Z' || state === 'X'
   const startTime = Number(others[15]) // Field 22 of proc(5).
   return { pid, isZombie, parent: Number(parent), group: Number(group), session: Number(session), startTime }
+}
+
+/** Ids of the processes that this one has started and not reaped. Empty when it is gone. */
+export function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1')
+      .split(' ')
+      .map(Number)
+      .filter((child) => child > 1)
+  } catch {
+    return []
+  }
 }
 
 function isGone(error: unknown): boolean {

@@ -1,9 +1,8 @@
-import { join } from 'node:path'
 import getPort from 'get-port'
 import type { WorkerAddress } from '../backend.ts'
 import type { Claim } from './claims.ts'
-import type { WorkerDirectory } from './directory.ts'
-import { PinnedSocket } from './pinned-socket.ts'
+import type { PinnedSocket } from './pinned-socket.ts'
+import type { SocketPlan } from './socket-plan.ts'
 
 const HOST = '127.0.0.1'
 
@@ -22,29 +21,23 @@ export interface ReservedAddress extends Claim {
   /** Set also beside a socket, when the command uses `{{port}}` as well. */
   readonly port: number | undefined
   readonly socket?: string
-  /** By which `address` leads to the socket, and to nothing else that the worker may put in its place. */
+  /** See {@link SocketPlan.pin}. */
   readonly pin: PinnedSocket | undefined
 }
 
-/**
- * @param directory where a unix socket goes: private, and new, so that no socket file of an earlier start is in it.
- * @param owner user id of a worker that is not to be trusted with where its socket leads; absent: it may do what we may.
- */
+/** @param plan where a unix socket goes: private, and new, so that no socket file of an earlier start is there. */
 export async function reserveAddress(
   uses: ReadonlySet<string>,
-  directory: Pick<WorkerDirectory, 'root' | 'run'> | undefined,
-  owner?: number,
+  plan: SocketPlan | undefined,
 ): Promise<ReservedAddress> {
-  if (!uses.has('socket') || directory === undefined) {
+  if (plan === undefined) {
     const port = await reservePort()
     return { ...held(port), address: { host: HOST, port } }
   }
-  const socket = join(directory.run, 's')
-  checkLength(socket)
-  const link = join(directory.root, 's') // Shorter than what was just checked.
-  const pin = owner === undefined ? undefined : new PinnedSocket({ path: socket, link, owner })
+  const { path: socket, address: socketPath, pin } = plan
+  for (const path of [socket, socketPath]) checkLength(path)
   const port = uses.has('port') ? await reservePort() : undefined
-  return { ...held(port, pin), socket, address: { socketPath: pin === undefined ? socket : link } }
+  return { ...held(port, pin), socket, address: { socketPath } }
 }
 
 function held(port: number | undefined, pin?: PinnedSocket) {

@@ -9,8 +9,8 @@ export interface WorkerDirectory extends Claim {
   readonly root: string
   /** The worker's own: `{{dir}}`, its `HOME`, with a directory for temporary files in it. */
   readonly home: string
-  /** Where its unix socket goes: apart, because we have to reach it when the other lies in the worker's memory. */
-  readonly run: string
+  /** Where its unix socket goes, if it has one that is on disk. */
+  readonly run: string | undefined
 }
 
 const REMOVAL = { recursive: true, force: true } as const
@@ -18,14 +18,15 @@ const REMOVAL = { recursive: true, force: true } as const
 /**
  * Makes them, in `root`, which must not exist: nothing of an earlier start can be in them.
  *
+ * @param kind whether it has one for a socket.
  * @param uid whom they belong to; absent: this process's user.
  */
-export async function createDirectory(root: string, uid?: number): Promise<WorkerDirectory> {
+export async function createDirectory(root: string, kind: 'own' | 'none', uid?: number): Promise<WorkerDirectory> {
   const home = join(root, 'home')
-  const run = join(root, 'run')
+  const run = kind === 'own' ? join(root, 'run') : undefined
   await mkdir(root, { mode: 0o700 })
   try {
-    for (const path of [home, run, temporaryOf(home)]) {
+    for (const path of [home, temporaryOf(home), ...(run === undefined ? [] : [run])]) {
       await mkdir(path, { mode: 0o700 })
       if (uid !== undefined) await chown(path, uid, uid)
     }

@@ -3,7 +3,7 @@ import { InvalidOptionError } from '../errors.ts'
 import type { BackendStatus, LaunchContext, WorkerBackend, WorkerInstance } from '../backend.ts'
 import { validate } from '../validate.ts'
 import type { ProcessInstance } from './instance.ts'
-import { openHost, plainHost, type Host } from './host.ts'
+import { openHost, plainHost, type Host, type HostRequest } from './host.ts'
 import { launchProcess } from './launch.ts'
 import { processWorkerOptions } from './options.ts'
 import type { ProcessSettings, ProcessWorkerOptions } from './options.ts'
@@ -71,7 +71,7 @@ class ProcessBackend implements WorkerBackend {
     if (lost)
       throw new InvalidOptionError('isolation.binds', 'paths of this machine', `${lost.source}, which is not there`)
     this.#users++
-    this.#host ??= this.#closed.then(() => openHost(this.#settings))
+    this.#host ??= this.#closed.then(() => openHost(this.#request()))
     const opening = this.#host
     try {
       this.#status = statusOf(await opening)
@@ -100,8 +100,12 @@ class ProcessBackend implements WorkerBackend {
     return this.#status
   }
 
+  #request(): HostRequest {
+    return { ...this.#settings, uses: this.#template.uses }
+  }
+
   #openPlain(): Promise<Host> {
-    this.#plain ??= plainHost(this.#settings).catch((error: unknown) => {
+    this.#plain ??= plainHost(this.#request()).catch((error: unknown) => {
       this.#plain = undefined
       throw error
     })

@@ -192,7 +192,7 @@ export class ProcessInstance implements WorkerInstance {
     const { pin } = this.#reserved
     if (pin === undefined) return this.#probe
     return async (signal) => {
-      pin.take()
+      pin.take(this.pid)
       await this.#probe?.(signal)
     }
   }

@@ -9,10 +9,12 @@ import { temporaryOf, type WorkerDirectory } from './directory.ts'
 import { createEnvironment } from './environment.ts'
 import type { Host } from './host.ts'
 import { ProcessInstance } from './instance.ts'
-import { levels } from './isolation/levels.ts'
+import { levels, type Wrapping } from './isolation/levels.ts'
+import type { Limits } from './isolation/options.ts'
 import type { ProcessSettings } from './options.ts'
 import { claimPlace, type Place } from './place.ts'
 import type { SpawnRequest } from './spawn/spawned-process.ts'
+import { planSocket } from './socket-plan.ts'
 import type { LedgerEntry } from './state/ledger.ts'
 import type { Template } from './template.ts'
 
@@ -33,9 +35,8 @@ export async function launchProcess(setup: LaunchSetup, { workerId, signal }: La
   const claims = new Claims()
   try {
     const place = await claim(setup, workerId, claims)
-    // At the levels below, a worker has our rights, and can connect to what it likes itself.
-    const owner = host.sandbox.level === 'full' ? (place?.uid ?? process.geteuid?.()) : undefined
-    const reserved = await reserveAddress(template.uses, place?.directory, owner)
+    const plan = place && template.uses.has('socket') ? planSocket(place, host.sandbox.level) : undefined
+    const reserved = await reserveAddress(template.uses, plan)
     claims.add(reserved)
     const request = await toRequest(setup, workerId, place, reserved)
     signal.throwIfAborted()
@@ -70,7 +71,14 @@ async function claim({ template, host }: LaunchSetup, tenant: string, claims: Cl
   const isNeeded = level !== 'none' || cgroups !== undefined || template.uses.has('socket') || template.uses.has('dir')
   if (!isNeeded) return undefined
   const plans = cgroups === undefined ? [] : planDirectories(cgroups, limits)
-  return claimPlace(host, { tenant, cgroups: plans, user: dropsUser ? 'own' : 'same' }, claims)
+  const user = dropsUser ? 'own' : 'same'
+  const run = socketOf(template, limits) === 'disk' ? 'own' : 'none'
+  return claimPlace(host, { tenant, cgroups: plans, user, run }, claims)
+}
+
+function socketOf({ uses }: Template, { disk }: Limits): Wrapping['socket'] {
+  if (!uses.has('socket')) return undefined
+  return disk === undefined ? 'disk' : 'memory'
 }
 
 async function toRequest(
@@ -99,6 +107,7 @@ async function toRequest(
     uid,
     tools: sandbox.tools,
     directory,
+    socket: socketOf(template, sandbox.limits),
     supervisor: host.root,
     cwd: settings.cwd,
   })

@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, symlinkSync, unlinkSync } from 'node:fs'
 import type { Claim } from './claims.ts'
+import { openInside } from './isolation/inside.ts'
 
 /** `O_PATH` of Linux, the same on x86-64 and arm64: names a file without opening it, and takes any kind of file. */
 const O_PATH = 0o10000000
@@ -7,6 +8,8 @@ const O_PATH = 0o10000000
 export interface PinnedSocketOptions {
   /** Where the worker makes it. Every directory before the last name has to be out of the worker's reach. */
   readonly path: string
+  /** In whose file system that is: in this process's own, or inside of the worker's sandbox alone. */
+  readonly view: 'own' | 'sandbox'
   /** Where it is connected to: in a directory that is not the worker's to write to, and nothing is there yet. */
   readonly link: string
   /** Whose it has to be: user id. */
@@ -29,13 +32,15 @@ export class PinnedSocket implements Claim {
   /**
    * Takes hold of what is there now, and lets go of what was there before.
    *
+   * @param leader id of the worker's process.
    * @throws when that is no socket of the worker's, with `ENOENT` as its code when nothing is there.
    */
-  take(): void {
-    const { path, link, owner } = this.#options
+  take(leader: number): void {
+    const { path, view, link, owner } = this.#options
     if (this.#held === 'released') throw new Error('The worker is gone')
     // Of what is a link itself, this opens the link.
-    const fd = openSync(path, O_PATH | constants.O_NOFOLLOW)
+    const flags = O_PATH | constants.O_NOFOLLOW
+    const fd = view === 'own' ? openSync(path, flags) : openInside(leader, path, flags)
     try {
       const stats = fstatSync(fd, { bigint: true })
       const { dev: device, ino: inode, uid } = stats

@@ -27,6 +27,8 @@ export interface PlaceRequest {
   readonly cgroups: readonly DirectoryPlan[]
   /** Whose it is: a user of its own, or this process's. */
   readonly user: 'own' | 'same'
+  /** Whether there is a directory for its unix socket on disk. */
+  readonly run: 'own' | 'none'
 }
 
 /** Where one start of one worker lives. */
@@ -48,7 +50,7 @@ export async function claimPlace(grounds: Grounds, request: PlaceRequest, claims
   if (entry) claims.add(entry)
   const user = request.user === 'own' ? takeUid() : undefined
   if (user) claims.add(user)
-  const directory = await createDirectory(root, user?.uid)
+  const directory = await createDirectory(root, request.run, user?.uid)
   claims.add(directory)
   const cgroup = cgroups.length === 0 ? undefined : await createCgroup(request.cgroups, cgroupName(name))
   if (cgroup) claims.add(cgroup)

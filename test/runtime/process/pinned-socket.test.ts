@@ -17,7 +17,7 @@ beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'pin-'))
   path = join(directory, 'socket')
   link = join(directory, 'link')
-  pin = new PinnedSocket({ path, link, owner: process.getuid!() })
+  pin = new PinnedSocket({ path, view: 'own', link, owner: process.getuid!() })
 })
 
 afterEach(() => {
@@ -47,23 +47,23 @@ describe.runIf(process.platform === 'linux')('a pinned socket', () => {
   test('is reached whatever is put in its place later', async () => {
     await serve(path, 'worker')
     await serve(join(directory, 'other'), 'other')
-    pin.take()
+    pin.take(process.pid)
     expect(await nameAt(link)).toBe('worker')
     renameSync(path, join(directory, 'away'))
     symlinkSync(join(directory, 'other'), path)
     expect(await nameAt(link)).toBe('worker')
-    expect(() => pin.take()).toThrow('not a unix socket')
+    expect(() => pin.take(process.pid)).toThrow('not a unix socket')
     expect(await nameAt(link)).toBe('worker')
   })
 
   test('is exchanged for the one that is there when it is taken again', async () => {
     await serve(path, 'first')
-    pin.take()
+    pin.take(process.pid)
     renameSync(path, join(directory, 'away'))
     await serve(path, 'second')
     const before = descriptors()
-    pin.take()
-    pin.take()
+    pin.take(process.pid)
+    pin.take(process.pid)
     expect(descriptors()).toBe(before)
     expect(await nameAt(link)).toBe('second')
   })
@@ -78,7 +78,7 @@ describe.runIf(process.platform === 'linux')('a pinned socket', () => {
     await serve(join(directory, 'other'), 'other')
     make()
     const before = descriptors()
-    expect(() => pin.take()).toThrow(`${path} is not a unix socket, and is not followed`)
+    expect(() => pin.take(process.pid)).toThrow(`${path} is not a unix socket, and is not followed`)
     expect(existsSync(link)).toBe(false)
     expect(descriptors()).toBe(before)
   })
@@ -86,23 +86,23 @@ describe.runIf(process.platform === 'linux')('a pinned socket', () => {
   test("is not another user's, by whatever name", async () => {
     await serve(join(directory, 'other'), 'other')
     linkSync(join(directory, 'other'), path)
-    const foreign = new PinnedSocket({ path, link, owner: process.getuid!() + 1 })
-    expect(() => foreign.take()).toThrow(`${path} is a socket of user ${process.getuid!()}`)
+    const foreign = new PinnedSocket({ path, view: 'own', link, owner: process.getuid!() + 1 })
+    expect(() => foreign.take(process.pid)).toThrow(`${path} is a socket of user ${process.getuid!()}`)
     expect(existsSync(link)).toBe(false)
   })
 
   test('that is not there yet is told as such', () => {
-    expect(() => pin.take()).toThrow(expect.objectContaining({ code: 'ENOENT' }))
+    expect(() => pin.take(process.pid)).toThrow(expect.objectContaining({ code: 'ENOENT' }))
   })
 
   test('leaves no way to what comes by its descriptor later, and cannot be taken again', async () => {
     const before = descriptors()
     await serve(path, 'worker')
-    pin.take()
+    pin.take(process.pid)
     await pin.release()
     expect(existsSync(link)).toBe(false)
     expect(descriptors()).toBe(before + 1) // The server's own.
-    expect(() => pin.take()).toThrow('gone')
+    expect(() => pin.take(process.pid)).toThrow('gone')
     expect(existsSync(link)).toBe(false)
   })
 })

@@ -25,7 +25,7 @@ export async function probeCgroup(grounds: Grounds, hierarchies: Hierarchies, li
   const claims = new Claims()
   try {
     await enableControllers(hierarchies, wanted)
-    const { cgroup } = await claimPlace(grounds, { tenant: 'probe', cgroups, user: 'same' }, claims)
+    const { cgroup } = await claimPlace(grounds, { tenant: 'probe', cgroups, user: 'same', run: 'none' }, claims)
     const wrapping = { ...NOTHING, cgroupEntries: cgroup?.entries ?? [] }
     const result = await run([...levels.none.wrap(wrapping), 'true'])
     if (result.exitCode !== 0) throw new Error(`a process could not enter it: ${result.output}`)

@@ -22,7 +22,7 @@ export async function diagnose(): Promise<readonly Diagnosis[]> {
     () => probeCgroup({}, hierarchies, { cpu: 1 }),
     () => probeCgroup({}, hierarchies, { pids: 16 }),
     () => probeFiles(256),
-    () => probeDisk({}, 'full', MIB),
+    () => probeDisk({}, 'full', MIB, 'memory'),
   ]
   const results: Diagnosis[] = []
   // One at a time: what one leaves for a moment is not to be in the way of the next.

@@ -1,4 +1,5 @@
 import { temporaryOf } from '../directory.ts'
+import { SOCKET_DIRECTORY } from './inside.ts'
 import { planMounts, type Mount } from './mounts.ts'
 import type { Bind, IsolationLevel, IsolationSettings, Limits } from './options.ts'
 
@@ -14,7 +15,9 @@ export interface Wrapping {
   /** Where the programs are; a worker's own `PATH` need not have them. */
   readonly tools: Tools
   /** The worker's own directories, as it and we see them. */
-  readonly directory?: { readonly root: string; readonly home: string; readonly run: string } | undefined
+  readonly directory?: { readonly root: string; readonly home: string; readonly run: string | undefined } | undefined
+  /** Where its unix socket is: in the directory, or in the sandbox alone; absent: it has none. */
+  readonly socket?: 'disk' | 'memory' | undefined
   /** Directory of the supervisor, with those of all workers: hidden from each. */
   readonly supervisor?: string | undefined
   /** Working directory; absent: that of this process, or the private one where that cannot be seen. */
@@ -115,7 +118,7 @@ function dropUser({ uid, tools: { setpriv = 'setpriv' } }: Wrapping): string[] {
   return [setpriv, '--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--inh-caps=-all', '--']
 }
 
-function walls({ network, binds, limits, directory, supervisor, cwd }: Wrapping): string[] {
+function walls({ network, binds, limits, directory, socket, supervisor, cwd }: Wrapping): string[] {
   const mounts = planMounts({ binds, cwd, supervisor })
   const temporary = ['--size', String(limits.disk ?? TEMPORARY_BYTES)]
   const rights = ['--unshare-uts', '--unshare-cgroup-try', '--unshare-user-try', '--cap-drop', 'ALL']
@@ -129,6 +132,7 @@ function walls({ network, binds, limits, directory, supervisor, cwd }: Wrapping)
     ...system,
     ...mounts.flatMap((mount) => toArguments(mount, temporary)),
     ...(directory === undefined ? [] : ownDirectory(directory, limits)),
+    ...(socket === 'memory' ? [...temporary, '--tmpfs', SOCKET_DIRECTORY] : []),
     // Last, as the places for what is bound below them are made first.
     ...['/dev', ...hidden].flatMap((path) => ['--remount-ro', path]),
     ...(cwd === undefined ? [] : ['--chdir', cwd]),
@@ -144,5 +148,5 @@ function toArguments(mount: Mount, size: readonly string[]): string[] {
 function ownDirectory({ home, run }: NonNullable<Wrapping['directory']>, { disk }: Limits): string[] {
   const inMemory = ['--size', String(disk), '--tmpfs', home, '--dir', temporaryOf(home)]
   const own = disk === undefined ? ['--bind', home, home] : inMemory
-  return [...own, '--bind', run, run]
+  return [...own, ...(run === undefined ? [] : ['--bind', run, run])]
 }

@@ -52,8 +52,9 @@ export interface ResourceLimits {
   /** Open files of each process. */
   readonly files?: number | undefined
   /**
-   * Bytes in the private directory, which lies in memory then (and counts as such), and as many again in each of `/tmp`
-   * and `/dev/shm`. For level `'full'`. At least 4 KiB.
+   * Bytes in the private directory, which lies in memory then (and counts as such), and as many again in each of `/tmp`,
+   * `/dev/shm` and the directory of `{{socket}}`: nothing that the worker may write to is on disk, read-write binds apart.
+   * For level `'full'`. At least 4 KiB. As root, this process needs CAP_SYS_PTRACE for it.
    */
   readonly disk?: number | undefined
 }

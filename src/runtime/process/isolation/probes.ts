@@ -1,18 +1,38 @@
+import { closeSync, constants } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Claims } from '../claims.ts'
+import { pollUntilHealthy } from '../health.ts'
 import { claimPlace, type Grounds } from '../place.ts'
-import { ENTRY_FAILED, levels } from './levels.ts'
+import { openInside, SOCKET_DIRECTORY } from './inside.ts'
+import { ENTRY_FAILED, levels, type Wrapping } from './levels.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
 import { seccompFilter } from './seccomp.ts'
 import { findTools, packageOf } from './tools.ts'
-import { LINUX_ONLY, NOTHING, run, unavailable, type ProbeResult } from './trial.ts'
+import {
+  LINUX_ONLY,
+  messageOf,
+  NOTHING,
+  PROBE_TIMEOUT,
+  run,
+  unavailable,
+  withRunning,
+  type ProbeResult,
+} from './trial.ts'
+
+/** What a level is tried out with. */
+export interface LevelProbe {
+  readonly network?: IsolationSettings['network']
+  readonly limits?: Pick<Limits, 'disk'>
+  /** `memory`: it also has to be reached. */
+  readonly socket?: Wrapping['socket']
+}
 
 /** Runs `true` wrapped exactly as a worker of that level would be. */
 export async function probeLevel(
   grounds: Grounds,
   level: IsolationLevel,
-  { network = 'host', limits = {} }: { network?: IsolationSettings['network']; limits?: Pick<Limits, 'disk'> } = {},
+  { network = 'host', limits = {}, socket }: LevelProbe = {},
 ): Promise<ProbeResult> {
   const probe = `level ${level}${network === 'none' ? ' without network' : ''}`
   const { tools, signals, filters } = levels[level]
@@ -29,16 +49,50 @@ export async function probeLevel(
   const claims = new Claims()
   try {
     const user = level === 'full' && isRoot() ? 'own' : 'same'
-    const { directory, uid } = await claimPlace(grounds, { tenant: 'probe', cgroups: [], user }, claims)
+    const { directory, uid } = await claimPlace(grounds, { tenant: 'probe', cgroups: [], user, run: 'own' }, claims)
     const file = join(directory.root, 'filter')
     if (filter) await writeFile(file, filter)
-    const wrapping = { ...NOTHING, network, limits, tools: found, uid, directory, supervisor: grounds.root }
-    const result = await run([...levels[level].wrap(wrapping), 'true'], signals, filter && file)
-    if (result.exitCode === 0) return { probe, status: 'available', detail: `${tools.join(' and ')} worked` }
-    return unavailable(probe, `${tools[0]} failed: ${result.output}`, explainBubblewrap(result.output))
+    const wrapping = {
+      ...NOTHING,
+      network,
+      limits,
+      tools: found,
+      uid,
+      directory,
+      socket,
+      supervisor: grounds.root,
+    } as const
+    const wrapper = levels[level].wrap(wrapping)
+    const result = await run([...wrapper, 'true'], signals, filter && file)
+    if (result.exitCode !== 0) {
+      return unavailable(probe, `${tools[0]} failed: ${result.output}`, explainBubblewrap(result.output))
+    }
+    const obstacle = socket === 'memory' ? await findObstacle(wrapper, filter && file) : undefined
+    if (obstacle === undefined) return { probe, status: 'available', detail: `${tools.join(' and ')} worked` }
+    return unavailable(probe, `the socket of a worker could not be reached in it: ${obstacle}`, REACH)
   } finally {
     await claims.release()
   }
+}
+
+const REACH =
+  'let this process see into others (CAP_SYS_PTRACE; docker run --cap-add SYS_PTRACE), or leave the limit out'
+
+/** What keeps us from reaching into a sandbox, if anything does. */
+async function findObstacle(wrapper: readonly string[], filter: string | undefined): Promise<string | undefined> {
+  return withRunning([...wrapper, 'sleep', '60'], filter, async ({ pid }, signal) => {
+    const look = async () => closeSync(openInside(pid, SOCKET_DIRECTORY, constants.O_RDONLY | constants.O_DIRECTORY))
+    const onFailure = (error: unknown) => {
+      // Until its file system is made, it is not there.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+    try {
+      await pollUntilHealthy(look, { timeout: PROBE_TIMEOUT, signal, onFailure })
+      return undefined
+    } catch (error) {
+      return messageOf(error)
+    }
+  })
 }
 
 /** Whether a process can be made to die with the one that started it. */
@@ -52,11 +106,16 @@ export async function probeParentDeathSignal(): Promise<ProbeResult> {
   return unavailable(probe, `setpriv --pdeathsig failed: ${result.output}`, packageOf('setpriv'))
 }
 
-/** Whether the private directory can be given a size. */
-export async function probeDisk(grounds: Grounds, level: IsolationLevel, disk: number): Promise<ProbeResult> {
+/** Whether the private directory can be given a size, and what serves on a socket be reached then. */
+export async function probeDisk(
+  grounds: Grounds,
+  level: IsolationLevel,
+  disk: number,
+  socket: Wrapping['socket'],
+): Promise<ProbeResult> {
   const probe = 'limit disk'
   if (level !== 'full') return unavailable(probe, `it is for level "full" only`, 'see what that level lacks')
-  return { ...(await probeLevel(grounds, level, { limits: { disk } })), probe }
+  return { ...(await probeLevel(grounds, level, { limits: { disk }, socket })), probe }
 }
 
 /** Whether a limit on open files can be set. */

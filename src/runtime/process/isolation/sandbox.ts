@@ -36,6 +36,8 @@ export interface SandboxRequest {
   readonly isolation: IsolationSettings
   readonly limits: Limits
   readonly onUnavailable: 'fail' | 'degrade'
+  /** Placeholders of the command. */
+  readonly uses: ReadonlySet<string>
 }
 
 /**
@@ -53,7 +55,7 @@ export async function prepareSandbox(request: SandboxRequest, grounds: Grounds):
     return true
   }
   const { level, network } = await findLevel(request.isolation, grounds, isMissing)
-  const { cgroups, limits } = await findLimits(request.limits, level, grounds, isMissing)
+  const { cgroups, limits } = await findLimits(request, level, grounds, isMissing)
   return {
     level,
     network,
@@ -88,11 +90,13 @@ async function findLevel({ level, network }: IsolationSettings, grounds: Grounds
   return { level: found, network: isMissing(without, 'isolation.network "none"') ? ('host' as const) : network }
 }
 
-async function findLimits(wanted: Limits, level: IsolationLevel, grounds: Grounds, isMissing: IsMissing) {
+async function findLimits(request: SandboxRequest, level: IsolationLevel, grounds: Grounds, isMissing: IsMissing) {
+  const { limits: wanted, uses } = request
   const { files, disk } = wanted
+  const socket = uses.has('socket') ? 'memory' : undefined
   const { cgroups, limits } = await findCgroups(wanted, level, grounds, isMissing)
   if (files !== undefined && !isMissing(await probeFiles(files), 'limits.files')) limits.files = files
-  if (disk !== undefined && !isMissing(await probeDisk(grounds, level, disk), 'limits.disk')) limits.disk = disk
+  if (disk !== undefined && !isMissing(await probeDisk(grounds, level, disk, socket), 'limits.disk')) limits.disk = disk
   return { cgroups, limits }
 }
 

@@ -1,7 +1,7 @@
 import { createEnvironment } from '../environment.ts'
 import { OutputTail } from '../output.ts'
 import { drainPipes } from '../pipes.ts'
-import { directSpawner } from '../spawn/spawned-process.ts'
+import { directSpawner, type SpawnedProcess } from '../spawn/spawned-process.ts'
 import type { Level, Wrapping } from './levels.ts'
 
 /** Something that a level or a limit needs, tried out. */
@@ -15,7 +15,8 @@ export interface ProbeResult {
   readonly fix?: string
 }
 
-const PROBE_TIMEOUT = 10_000
+/** Longest time for one trial, in milliseconds. */
+export const PROBE_TIMEOUT = 10_000
 export const LINUX_ONLY = 'this is Linux only'
 
 /** What a trial is wrapped with, unless it is what is tried out. */
@@ -47,6 +48,26 @@ export async function run(
     return { exitCode, output: output.lines().at(-1) ?? end }
   } catch (error) {
     return { exitCode: null, output: messageOf(error) }
+  }
+}
+
+/** Looks at a wrapped command while it runs, for as long as that does and a trial may take, and ends it. */
+export async function withRunning<T>(
+  [command = '', ...args]: readonly string[],
+  filter: string | undefined,
+  look: (process: SpawnedProcess, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const env = createEnvironment({})
+  const child = await directSpawner.spawn({ command, args, cwd: undefined, env, signals: 'wrapper', filter }, undefined)
+  const finishReading = drainPipes(child, { stdout: new OutputTail(), stderr: new OutputTail() })
+  const ended = new AbortController()
+  void child.exit.then(() => ended.abort(new Error('it ended')))
+  try {
+    return await look(child, AbortSignal.any([ended.signal, AbortSignal.timeout(PROBE_TIMEOUT)]))
+  } finally {
+    child.signal('group', 'SIGKILL')
+    await child.emptied
+    await finishReading()
   }
 }
 

@@ -1,9 +1,8 @@
 import type { ChildProcess } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import { readProcess } from '../_proc.ts'
+import { childrenOf, readProcess } from '../_proc.ts'
 import { emptyGroup, signalGroup, signalLeader } from '../group.ts'
 import { STATUS_FD } from '../isolation/levels.ts'
 import type { ProcessEnd, SpawnRequest } from './spawned-process.ts'
@@ -136,15 +135,4 @@ class WrapperStatus {
 function fromShell(exitCode: number): ProcessEnd {
   const signal = Object.entries(constants.signals).find(([, number]) => number === exitCode - 128)?.[0]
   return signal === undefined ? { exitCode, signal: null } : { exitCode: null, signal }
-}
-
-function childrenOf(pid: number): number[] {
-  try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1')
-      .split(' ')
-      .map(Number)
-      .filter((child) => child > 1)
-  } catch {
-    return []
-  }
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Lease, Pool, ProcessWorkerOptions } from 'corral'
-import { fixturePath, fixtureProcesses } from '../../../_processes.ts'
+import { fixture, fixturePath, fixtureProcesses } from '../../../_processes.ts'
 import { isolated, openPool, sh, usesIsolation } from './_isolated.ts'
 
 usesIsolation()
@@ -171,12 +171,36 @@ describe.runIf(process.platform === 'linux')('at level full a worker cannot', ()
   })
 
   test('fill the disk beyond its quota', async () => {
-    const { pool, attacker, victim } = await openTwo({ limits: { disk: 4 * MIB } })
-    for (const place of ['$HOME', '$TMPDIR', '/tmp', '/dev/shm']) {
+    const env = { SOCKET: '{{socket}}' }
+    const { pool, attacker, victim } = await openTwo({ limits: { disk: 4 * MIB }, env })
+    for (const place of ['$HOME', '$TMPDIR', '/tmp', '/dev/shm', '$(dirname "$SOCKET")']) {
       const fill = await sh(attacker, `head -c 8M /dev/zero > "${place}/fill"; s=$?; rm "${place}/fill"; exit $s`)
       expect(fill.output).toMatch(/No space left/)
     }
     await isUnharmed(pool, victim)
+  })
+
+  test.each(['socket', 'port'] as const)('write to any disk when that is limited, serving on a %s', async (address) => {
+    const { args } = fixture('runs-commands', {}, address)
+    const binds = [dirname(fixturePath('runs-commands'))]
+    const { pool } = await openPool(
+      isolated('full', { args, limits: { disk: 4 * MIB }, isolation: { level: 'full', binds } }),
+    )
+    using lease = await pool.acquire('red')
+    const { output } = await sh(lease, 'cat /proc/self/mountinfo')
+    const mounts = output
+      .trim()
+      .split('\n')
+      .map((line) => {
+        const [fields = '', source = ''] = line.split(' - ')
+        const [, , , , target = '', options = ''] = fields.split(' ')
+        return { target, options, type: source.split(' ')[0]! }
+      })
+    const writable = mounts.filter(({ options }) => options.startsWith('rw'))
+    expect(writable.map(({ target }) => target)).toContain('/tmp')
+    const inMemory = new Set(['tmpfs', 'proc', 'devpts', 'mqueue'])
+    const onDisk = writable.filter(({ type, target }) => !inMemory.has(type) && !target.startsWith('/dev/'))
+    expect(onDisk).toEqual([])
   })
 
   test('keep a daemon alive', async () => {

@@ -11,12 +11,13 @@ usesIsolation()
 describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for an ordinary user', () => {
   const directory = usesInstallation()
 
-  test.each(levels)(
-    'level %s starts, isolates and stops a worker',
-    (level) => {
+  test.each([...levels.map((level) => [level, ''] as const), ['full', ' with its directory limited'] as const])(
+    'level %s%s starts, isolates and stops a worker',
+    (level, limited) => {
       const fixtures = join(directory, 'test/fixtures')
       const isolation = level === 'full' ? { level, network: 'none', binds: [fixtures] } : level
-      const options = { command: 'node', args: [join(fixtures, 'echo-server.mjs'), '{{socket}}'], isolation }
+      const limits = limited === '' ? {} : { disk: 1024 ** 2 }
+      const options = { command: 'node', args: [join(fixtures, 'echo-server.mjs'), '{{socket}}'], isolation, limits }
       const script = `
         import { createPool, processWorker } from '${directory}/dist/index.js'
         const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}) })

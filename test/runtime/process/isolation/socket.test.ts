@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { Lease } from 'corral'
+import type { Lease, ProcessWorkerOptions, ResourceLimits } from 'corral'
 import { end, isolated, openPool, send, sh, stateDirectory, usesIsolation } from './_isolated.ts'
 
 usesIsolation()
@@ -28,10 +28,10 @@ async function openService() {
 const pathOf = ({ worker: { address } }: Lease) => ('socketPath' in address ? address.socketPath : '')
 
 /** Where the worker itself has its socket. */
-const ownSocket = 'S="$(dirname "$HOME")/run/s"'
+const ownSocket = 'S="$SOCKET"'
 
 /** Descriptors of this process that are sockets of workers. */
-const held = () => readdirSync('/proc/self/fd').filter((fd) => targetOf(fd).endsWith('/run/s'))
+const held = () => readdirSync('/proc/self/fd').filter((fd) => targetOf(fd).endsWith('/s'))
 
 function targetOf(fd: string): string {
   try {
@@ -42,8 +42,8 @@ function targetOf(fd: string): string {
 }
 
 /** A worker of few words: the script, which gets the path of the socket as $1. */
-const scripted = (script: string) => ({
-  ...isolated('full', { health: { startTimeout: 1_500, startAttempts: 1 } }),
+const scripted = (script: string, limits: ResourceLimits) => ({
+  ...isolated('full', { limits, health: { startTimeout: 1_500, startAttempts: 1 } }),
   command: '/bin/sh',
   args: ['-c', script, 'sh', '{{socket}}'],
 })
@@ -60,15 +60,21 @@ while True:
     client.close()
 ' "$1"`
 
-describe.runIf(process.platform === 'linux')('at level full the gateway', () => {
+describe.runIf(process.platform === 'linux').each([
+  ['', {}],
+  [', its directory limited,', { disk: 4 * 1024 ** 2 }],
+])('at level full%s the gateway', (_, limits) => {
+  const options = (rest: Partial<ProcessWorkerOptions> = {}) =>
+    isolated('full', { limits, env: { SOCKET: '{{socket}}' }, ...rest })
+
   test.each([
     ['a link', (service: string) => `rm "$S" && ln -s ${service} "$S"`],
     ['a link to a link', (service: string) => `ln -s ${service} "$S.1"; mv "$S" "$S.0"; ln -s s.1 "$S"`],
     ['a directory', () => 'rm "$S" && mkdir "$S"'],
     ['a FIFO', () => 'rm "$S" && mkfifo "$S"'],
-  ])('talks to its worker when that has put %s in the place of its socket', async (_, replace) => {
+  ])('talks to its worker when that has put %s in the place of its socket', async (__, replace) => {
     const service = await openService()
-    const { pool } = await openPool(isolated('full', { health: { path: '/', interval: 20, timeout: 5_000 } }))
+    const { pool } = await openPool(options({ health: { path: '/', interval: 20, timeout: 5_000 } }))
     using lease = await pool.acquire('red')
     expect(await sh(lease, `${ownSocket}; ${replace(service.path)}; echo done`)).toMatchObject({ output: 'done\n' })
     for (let i = 0; i < 5; i++) expect(await sh(lease, 'echo well')).toMatchObject({ output: 'well\n' })
@@ -78,7 +84,7 @@ describe.runIf(process.platform === 'linux')('at level full the gateway', () => 
 
   test('reaches neither the machine nor another session when its worker listens no more', async () => {
     const service = await openService()
-    const { pool } = await openPool(isolated('full'))
+    const { pool } = await openPool(options())
     const victim = await pool.acquire('blue')
     for (const [index, target] of [
       service.path,
@@ -98,7 +104,7 @@ describe.runIf(process.platform === 'linux')('at level full the gateway', () => 
   test('does not take a worker for ready that has a link and no socket', async () => {
     const service = await openService()
     await expect(
-      openPool(scripted(`ln -s ${service.path} "$1"; exec sleep 1000`), { size: { min: 1, max: 1 } }),
+      openPool(scripted(`ln -s ${service.path} "$1"; exec sleep 1000`, limits), { size: { min: 1, max: 1 } }),
     ).rejects.toMatchObject({
       code: 'WORKER_START_TIMEOUT',
       message: expect.stringContaining('is not a unix socket, and is not followed') as string,
@@ -112,7 +118,7 @@ describe.runIf(process.platform === 'linux')('at level full the gateway', () => 
       const service = await openService()
       const script = `ln -s ${service.path} "$1"; echo up; sleep 0.3; rm "$1"; ${server}`
       const health = { line: { line: 'up' }, check: { check: async () => {} }, path: { path: '/' } }[how]
-      const { pool } = await openPool({ ...scripted(script), health })
+      const { pool } = await openPool({ ...scripted(script, limits), health })
       using lease = await pool.acquire('red')
       expect(await send(lease.worker.address, 'GET', '/')).toBe('of the worker')
       expect(service.connections()).toBe(0)
@@ -121,7 +127,7 @@ describe.runIf(process.platform === 'linux')('at level full the gateway', () => 
 
   test('holds nothing of a worker that is gone', async () => {
     const directory = stateDirectory()
-    const { pool } = await openPool(isolated('full', { stateDirectory: directory }))
+    const { pool } = await openPool(options({ stateDirectory: directory }))
     const before = held()
     const lease = await pool.acquire('red')
     expect(held()).toHaveLength(before.length + 1)

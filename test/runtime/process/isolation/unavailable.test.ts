@@ -1,7 +1,9 @@
+import { execFileSync } from 'node:child_process'
 import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { IsolationLevel } from 'corral'
+import { root } from '../../../_build.ts'
 import type { Limits } from '../../../../src/runtime/process/isolation/options.ts'
 import { prepareSandbox } from '../../../../src/runtime/process/isolation/sandbox.ts'
 import { isolated, openPool, sh, stateDirectory, usesIsolation } from './_isolated.ts'
@@ -68,6 +70,35 @@ test.runIf(process.platform === 'linux')('a bind that is not there is refused be
   })
 })
 
+test.runIf(process.platform === 'linux' && process.geteuid?.() === 0)(
+  'a limit on the directory of a worker with a socket is refused where root may not see into other processes',
+  () => {
+    const script = `
+      import { createPool, processWorker } from '${root}/dist/index.js'
+      const open = async (address) => {
+        const worker = processWorker({ command: 'node', args: [address], isolation: 'full', limits: { disk: 1 << 20 } })
+        const pool = await createPool({ worker, size: { min: 0 } })
+        await pool.close()
+        return 'open'
+      }
+      const describe = ({ wanted, probe, message }) => ({ wanted, probe, message })
+      const outcomes = [await open('{{socket}}').catch(describe), await open('{{port}}').catch(describe)]
+      console.log(JSON.stringify(outcomes))`
+    const without = ['--bounding-set', '-sys_ptrace', '--inh-caps', '-sys_ptrace', '--']
+    const command = [...without, process.execPath, '--input-type=module', '-e', script]
+    expect(JSON.parse(execFileSync('setpriv', command, { encoding: 'utf8' }))).toEqual([
+      {
+        wanted: 'limits.disk',
+        probe: 'limit disk',
+        message: expect.stringMatching(
+          /could not be reached in it: EACCES.* let this process see into others/,
+        ) as string,
+      },
+      'open',
+    ])
+  },
+)
+
 describe.each(['darwin', 'win32'] as const)('on %s', (platform) => {
   beforeEach(() => {
     const original = Object.getOwnPropertyDescriptor(process, 'platform')!
@@ -76,7 +107,10 @@ describe.each(['darwin', 'win32'] as const)('on %s', (platform) => {
   })
 
   const prepare = (level: IsolationLevel, limits: Limits = {}) =>
-    prepareSandbox({ isolation: { level, network: 'host', binds: [] }, limits, onUnavailable: 'fail' }, {})
+    prepareSandbox(
+      { isolation: { level, network: 'host', binds: [] }, limits, onUnavailable: 'fail', uses: new Set() },
+      {},
+    )
 
   test.each(['none', 'group'] as const)('level %s is there', async (level) => {
     expect(await prepare(level)).toMatchObject({ level, cgroups: undefined, missing: [] })
