@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { toTable } from '../../../src/adapters/cli/doctor.ts'
 import { parseSize } from '../../../src/adapters/cli/size.ts'
 import { root, usesBuild } from '../../_build.ts'
@@ -27,10 +28,23 @@ async function doctor(env: NodeJS.ProcessEnv): Promise<{ code: number; results: 
   return { code: outcome.code, results: JSON.parse(outcome.stdout) as Result[] }
 }
 
+/** Of every process, those of what wraps others too. */
+function commandLines(): string[] {
+  return readdirSync('/proc').flatMap((name) => {
+    try {
+      return /^\d+$/.test(name) ? readFileSync(`/proc/${name}/cmdline`, 'utf8') : []
+    } catch {
+      return [] // Gone in the meantime.
+    }
+  })
+}
+
 describe.runIf(process.platform === 'linux')('corral doctor', () => {
   test('tries out every level and limit, and leaves nothing of it', async () => {
-    const before = new Set(readdirSync(tmpdir()))
-    const { code, results } = await doctor(process.env)
+    const directory = mkdtempSync(join(tmpdir(), 'doctor-'))
+    chmodSync(directory, 0o755)
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    const { code, results } = await doctor({ ...process.env, TMPDIR: directory })
     expect(results.map(({ probe }) => probe)).toEqual([
       'level none',
       'level group',
@@ -48,7 +62,8 @@ describe.runIf(process.platform === 'linux')('corral doctor', () => {
     const missing = results.filter(({ status }) => status !== 'available')
     expect(code).toBe(missing.length > 0 ? 1 : 0)
     expect(missing.filter(({ fix }) => fix === undefined)).toEqual([])
-    expect(readdirSync(tmpdir()).filter((name) => name.startsWith('corral-probe-') && !before.has(name))).toEqual([])
+    expect(readdirSync(directory)).toEqual([])
+    expect(commandLines().filter((line) => line.includes(directory))).toEqual([])
   })
 
   test('names what is missing and how to get it', async () => {

@@ -2,23 +2,13 @@ import { closeSync, constants } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Claims } from '../claims.ts'
-import { pollUntilHealthy } from '../health.ts'
 import { claimPlace, type Grounds } from '../place.ts'
 import { openInside, SOCKET_DIRECTORY } from './inside.ts'
 import { ENTRY_FAILED, levels, type Wrapping } from './levels.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
 import { seccompFilter } from './seccomp.ts'
 import { findTools, packageOf } from './tools.ts'
-import {
-  LINUX_ONLY,
-  messageOf,
-  NOTHING,
-  PROBE_TIMEOUT,
-  run,
-  unavailable,
-  withRunning,
-  type ProbeResult,
-} from './trial.ts'
+import { LINUX_ONLY, messageOf, NOTHING, run, unavailable, withRunning, type ProbeResult } from './trial.ts'
 
 /** What a level is tried out with. */
 export interface LevelProbe {
@@ -80,19 +70,14 @@ const REACH =
 
 /** What keeps us from reaching into a sandbox, if anything does. */
 async function findObstacle(wrapper: readonly string[], filter: string | undefined): Promise<string | undefined> {
-  return withRunning([...wrapper, 'sleep', '60'], filter, async ({ pid }, signal) => {
-    const look = async () => closeSync(openInside(pid, SOCKET_DIRECTORY, constants.O_RDONLY | constants.O_DIRECTORY))
-    const onFailure = (error: unknown) => {
-      // Until its file system is made, it is not there.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    }
-    try {
-      await pollUntilHealthy(look, { timeout: PROBE_TIMEOUT, signal, onFailure })
-      return undefined
-    } catch (error) {
-      return messageOf(error)
-    }
-  })
+  try {
+    await withRunning(wrapper, filter, (wrapperId) => {
+      closeSync(openInside(wrapperId, SOCKET_DIRECTORY, constants.O_RDONLY | constants.O_DIRECTORY))
+    })
+    return undefined
+  } catch (error) {
+    return messageOf(error)
+  }
 }
 
 /** Whether a process can be made to die with the one that started it. */

@@ -1,7 +1,7 @@
 import { createEnvironment } from '../environment.ts'
 import { OutputTail } from '../output.ts'
 import { drainPipes } from '../pipes.ts'
-import { directSpawner, type SpawnedProcess } from '../spawn/spawned-process.ts'
+import { directSpawner } from '../spawn/spawned-process.ts'
 import type { Level, Wrapping } from './levels.ts'
 
 /** Something that a level or a limit needs, tried out. */
@@ -15,8 +15,7 @@ export interface ProbeResult {
   readonly fix?: string
 }
 
-/** Longest time for one trial, in milliseconds. */
-export const PROBE_TIMEOUT = 10_000
+const PROBE_TIMEOUT = 10_000
 export const LINUX_ONLY = 'this is Linux only'
 
 /** What a trial is wrapped with, unless it is what is tried out. */
@@ -51,21 +50,32 @@ export async function run(
   }
 }
 
-/** Looks at a wrapped command while it runs, for as long as that does and a trial may take, and ends it. */
-export async function withRunning<T>(
-  [command = '', ...args]: readonly string[],
+/**
+ * Looks at a wrapped command while that runs. It is asked to end, and not killed unless it does not: a bubblewrap that is
+ * killed while it starts the command leaves that behind.
+ */
+export async function withRunning(
+  wrapper: readonly string[],
   filter: string | undefined,
-  look: (process: SpawnedProcess, signal: AbortSignal) => Promise<T>,
-): Promise<T> {
+  look: (pid: number) => void,
+): Promise<void> {
+  const [command, ...args] = [...wrapper, '/bin/sh', '-c', 'echo up; exec sleep 60']
   const env = createEnvironment({})
   const child = await directSpawner.spawn({ command, args, cwd: undefined, env, signals: 'wrapper', filter }, undefined)
-  const finishReading = drainPipes(child, { stdout: new OutputTail(), stderr: new OutputTail() })
-  const ended = new AbortController()
-  void child.exit.then(() => ended.abort(new Error('it ended')))
+  const limit = setTimeout(() => child.signal('group', 'SIGKILL'), PROBE_TIMEOUT)
+  let seen!: () => void
+  const isUp = new Promise<void>((resolve) => {
+    seen = resolve
+  })
+  const errors = new OutputTail()
+  const finishReading = drainPipes(child, { stdout: new OutputTail({ onLine: () => seen() }), stderr: errors })
   try {
-    return await look(child, AbortSignal.any([ended.signal, AbortSignal.timeout(PROBE_TIMEOUT)]))
+    await Promise.race([isUp, child.exit.then(() => Promise.reject(new Error(errors.lines().at(-1) ?? 'it ended')))])
+    look(child.pid)
   } finally {
-    child.signal('group', 'SIGKILL')
+    child.signal('leader', 'SIGTERM')
+    await child.exit
+    clearTimeout(limit)
     await child.emptied
     await finishReading()
   }
