@@ -6,6 +6,7 @@ import { callOut, observationOf } from './observe.ts'
 import type { GatewayFailure, Refusal } from './problem.ts'
 import { toRefusal } from './problem.ts'
 import { SendLimit } from './send-limit.ts'
+import { SessionWatch } from './session-watch.ts'
 import type { Settings } from './settings.ts'
 import { Upstreams } from './upstream.ts'
 
@@ -17,6 +18,7 @@ export interface Core {
   readonly underway: Underway
   readonly heartbeat: Heartbeat
   readonly sendLimit: SendLimit
+  readonly sessionWatch: SessionWatch
   readonly identifier: Identifier
   /** Tells `onError` of what was refused before there was a request. */
   reportMalformed(refusal: Refusal): void
@@ -45,6 +47,7 @@ export function createCore(pool: Pool, settings: Settings): Core {
     upstreams: new Upstreams(settings.upstream, settings.client.requestsPerSession),
     heartbeat: new Heartbeat(settings.pingInterval),
     sendLimit: new SendLimit(settings.client.sendTimeout),
+    sessionWatch: new SessionWatch(),
     underway: { requests: 0, webSockets: 0 },
     identifier: new Identifier(settings),
     reportMalformed({ code, status, cause }) {

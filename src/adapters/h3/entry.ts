@@ -40,7 +40,10 @@ export function handle(
     }
     const http2 = http2Request(req)
     if (http2 === undefined) noticeReset(req.socket)
-    else noticeAbort(http2)
+    else {
+      noticeAbort(http2)
+      if (http2.stream.session !== undefined) core.sessionWatch.add(http2.stream.session)
+    }
     if (req.url === '*' && req.method === 'OPTIONS') {
       assertVersion(req)
       // It is forwarded nowhere, and must be fit to be all the same.

@@ -240,6 +240,7 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
 
   /** The client sends no more of its body, or takes no more of its response. */
   onClientStalled(): void {
+    if (this.#is('closed')) return
     if (!this.#is('requested')) {
       this.#cut(clientStalled())
       return
@@ -282,7 +283,10 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
   #stream(): RequestBody {
     const watch = new BodyWatch(this.#res, {
       bodyTimeout: this.#core.settings.client.bodyTimeout,
-      onTimeout: () => this.onClientStalled(),
+      onTimeout: () => {
+        // Of a body that nobody wants any more the rest is dropped, within limits of its own.
+        if (!this.#is('ended')) this.onClientStalled()
+      },
     })
     this.#body = new RequestBody(this.#req, (flow) => {
       this.#lane?.limitStall(flow === 'held')
@@ -340,6 +344,7 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
   }
 
   #end(chunk?: Buffer): void {
+    if (this.#is('closed')) return
     this.#phase = 'ended'
     if (this.#seen !== undefined) this.#res.once('finish', () => this.#seen?.answered())
     // As a string the bytes go out in one piece with the head, which is a third of the work of two pieces.
@@ -363,6 +368,7 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
 
   /** Cuts the connection: the client must not take what it has for a whole response. */
   #cut(cause: unknown): void {
+    if (this.#is('closed')) return
     this.#phase = 'ended'
     this.#seen?.cut()
     this.#dropLane()

@@ -26,11 +26,13 @@ export function noticeReset(socket: Noticed): void {
   socket.prependListener('end', onEnd)
 }
 
-/** Whoever has only ended what it sends still has an address. Node.js would answer with the one it keeps. */
 function onEnd(this: Noticed): void {
-  const { _handle: handle } = this
-  const status = handle?.getpeername?.({}) ?? 0
-  if (status !== 0) this.destroy()
+  if (isReset(this)) this.destroy()
+}
+
+/** Whoever has only ended what it sends still has an address. Node.js would answer with the one it keeps. */
+export function isReset({ _handle: handle }: Noticed): boolean {
+  return (handle?.getpeername?.({}) ?? 0) !== 0
 }
 
 function isUnix(server: unknown): boolean {

@@ -1,10 +1,10 @@
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { connect, type AddressInfo, type Server as NodeServer, type Socket } from 'node:net'
 import type { Server } from 'node:tls'
 import { connect as connectTls } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createGateway, fromHeader } from 'corral/h3'
-import type { GatewayFailure, GatewayListener, RequestRecord } from 'corral/h3'
+import type { GatewayFailure, RequestRecord } from 'corral/h3'
 import { FakePool } from './_pool.ts'
 import type { Handler } from './_scene.ts'
 import { httpWorker, listenOn } from './_scene.ts'
@@ -27,7 +27,8 @@ async function openTls(worker: Handler) {
  * Sends `text` behind its handshake and resets the connection, just as the gateway is about to write its session tickets: that write
  * takes the reset, and reading finds an end. Resolves with the gateway's end, once it is closed.
  */
-async function sendAndReset({ port, server }: GatewayListener, text: string): Promise<void> {
+async function sendAndReset(server: NodeServer, text: string): Promise<void> {
+  const { port } = server.address() as AddressInfo
   const socket = connect({ port, host: '127.0.0.1' })
   socket.on('error', () => {})
   // Typed as that of HTTP.
@@ -53,7 +54,7 @@ describe('a client that resets its connection behind the handshake of TLS', () =
     ['with nothing', ''],
   ])('%s, is gone, and holds nothing', async (_when, text) => {
     const { pool, listener, gateway } = await openTls((req, res) => void req.resume().on('end', () => res.end('ok')))
-    await sendAndReset(listener, text)
+    await sendAndReset(listener.server, text)
     expect(pool.open).toBe(0)
     expect(gateway.stats()).toEqual({ requests: 0, webSockets: 0 })
   })
@@ -61,7 +62,7 @@ describe('a client that resets its connection behind the handshake of TLS', () =
   test('within its upload is told of as one that has left', async () => {
     const { listener, failures, records } = await openTls(() => {})
     const head = 'POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nContent-Length: 500000\r\n\r\n'
-    await sendAndReset(listener, `${head}some`)
+    await sendAndReset(listener.server, `${head}some`)
     await expect.poll(() => records).toMatchObject([{ outcome: 'left', status: undefined }])
     expect(failures).toEqual([])
   })
