@@ -8,6 +8,12 @@ export interface Claim {
 /** Everything that is held on this machine for one start of one worker. Released in the reverse order of taking. */
 export class Claims implements Claim {
   readonly #claims: Claim[] = []
+  #record: Claim | undefined
+
+  /** Where all of it is written down: released last, and kept for a later start as long as any of it is left. */
+  recordIn(record: Claim): void {
+    this.#record = record
+  }
 
   add(claim: Claim): void {
     this.#claims.push(claim)
@@ -15,9 +21,18 @@ export class Claims implements Claim {
 
   /** Never rejects: what could not be released is told as a warning, and the rest is. */
   async release(): Promise<void> {
+    const record = this.#record
+    this.#record = undefined
+    let isLeft = false
     for (const claim of this.#claims.splice(0).toReversed()) {
-      await claim.release().catch((error: unknown) => process.emitWarning(String(error), 'CorralWarning'))
+      try {
+        await claim.release()
+      } catch (error) {
+        isLeft = true
+        warn(record === undefined ? String(error) : `${String(error)}; the next start tries again`)
+      }
     }
+    if (!isLeft) await record?.release().catch((error: unknown) => warn(String(error)))
   }
 
   releaseNow(): void {
@@ -29,4 +44,8 @@ export class Claims implements Claim {
       }
     }
   }
+}
+
+function warn(message: string): void {
+  process.emitWarning(message, 'CorralWarning')
 }

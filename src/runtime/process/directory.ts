@@ -1,7 +1,8 @@
 import { rmSync } from 'node:fs'
-import { chmod, chown, lstat, mkdir, readdir, rm } from 'node:fs/promises'
+import { chmod, chown, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Claim } from './claims.ts'
+import { removeTree } from './removal.ts'
 
 /** The directories of one start of one worker. No other worker, and no other user, can read them. */
 export interface WorkerDirectory extends Claim {
@@ -32,7 +33,7 @@ export async function createDirectory(root: string, kind: 'own' | 'none', uid?: 
     }
     if (uid !== undefined) await chmod(root, 0o711)
   } catch (error) {
-    await rm(root, REMOVAL)
+    await removeTree(root).catch(() => {}) // What could not be made says more.
     throw error
   }
   return { root, home, run, release: () => removeTree(root), releaseNow: () => rmSync(root, REMOVAL) }
@@ -41,21 +42,4 @@ export async function createDirectory(root: string, kind: 'own' | 'none', uid?: 
 /** Where temporary files go. */
 export function temporaryOf(home: string): string {
   return join(home, 'tmp')
-}
-
-/** Removes it whatever rights a worker has taken away from its directories. Nothing may run in it any more. */
-export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, REMOVAL)
-  } catch {
-    await openDirectories(path)
-    await rm(path, REMOVAL)
-  }
-}
-
-async function openDirectories(path: string): Promise<void> {
-  const stats = await lstat(path).catch(() => undefined)
-  if (stats?.isDirectory() !== true) return
-  await chmod(path, 0o700)
-  for (const name of await readdir(path)) await openDirectories(join(path, name))
 }

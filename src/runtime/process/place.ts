@@ -47,7 +47,7 @@ export async function claimPlace(grounds: Grounds, request: PlaceRequest, claims
   const root = grounds.workers === undefined ? join(tmpdir(), `corral-${name}`) : join(grounds.workers, name)
   const cgroups = request.cgroups.map(({ kind, parent }) => ({ kind, path: join(parent, cgroupName(name)) }))
   const entry = await grounds.ledger?.add({ name, directory: root, cgroups })
-  if (entry) claims.add(entry)
+  if (entry) claims.recordIn(entry)
   const user = request.user === 'own' ? takeUid() : undefined
   if (user) claims.add(user)
   const directory = await createDirectory(root, request.run, user?.uid)

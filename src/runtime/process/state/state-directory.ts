@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
 import { identify, isRunning, type ProcessIdentity } from './identity.ts'
 import { Ledger } from './ledger.ts'
-import { sweep } from './sweep.ts'
+import { removeSwept, sweep } from './sweep.ts'
 
 /** Directory on disk of one supervisor: the ledger and the directories of its workers. */
 export interface StateDirectory {
@@ -41,10 +41,7 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
   await checkOwner(named)
   await checkContents(named)
   const state = await usable(named, () => prepare(named, 'named'))
-  const survivors = await sweep(ledgerOf(named), (generation) => generation !== state.generation)
-  if (survivors.length > 0) {
-    process.emitWarning(`Processes ${survivors.join(', ')} of an earlier run could not be killed`, 'CorralWarning')
-  }
+  await sweep(ledgerOf(named), (generation) => generation !== state.generation)
   return state
 }
 
@@ -52,9 +49,10 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
  * Gives it back: for its supervisor when nothing is left to sweep, or for whoever finds that supervisor dead.
  */
 export async function closeStateDirectory({ path, generation, kind }: Omit<StateDirectory, 'ledger'>): Promise<void> {
-  await sweep(ledgerOf(path), (candidate) => candidate === generation)
-  if (kind === 'private') await rm(path, { recursive: true, force: true })
-  else await replaceLock(path, generation)
+  const isClean = await sweep(ledgerOf(path), (candidate) => candidate === generation)
+  if (kind === 'named') await replaceLock(path, generation)
+  // Otherwise it stays, with its ledger and a lock of the dead, by which a later start finds it.
+  else if (isClean) await removePrivate(path)
 }
 
 /** @throws `INVALID_OPTION` for whatever the system refuses there. */
@@ -123,10 +121,14 @@ async function sweepPrivate(): Promise<void> {
         if (stats?.isDirectory() !== true || stats.uid !== process.geteuid?.()) return
         const newest = await readLock(path)
         if (newest.owner === undefined || (await isRunning(newest.owner))) return
-        await sweep(ledgerOf(path), () => true)
-        await rm(path, { recursive: true, force: true })
+        if (await sweep(ledgerOf(path), () => true)) await removePrivate(path)
       }),
   )
+}
+
+/** What may not let itself be removed goes first: without its lock the directory would not be found again. */
+async function removePrivate(path: string): Promise<void> {
+  if (await removeSwept(workersOf(path))) await removeSwept(path)
 }
 
 /**

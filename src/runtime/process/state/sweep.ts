@@ -2,35 +2,56 @@ import { readdir, readFile, rm } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { WorkerCgroup } from '../cgroup/worker-cgroup.ts'
-import { removeTree } from '../directory.ts'
 import { emptyGroup, signalGroup } from '../group.ts'
+import { removeTree } from '../removal.ts'
 import { isRunning, readBootId } from './identity.ts'
 import { readLedger, type LedgerRecord } from './ledger.ts'
 
 const FIRST_POLL = 1
 const LONGEST_POLL = 50
 const GIVE_UP_AFTER = 10_000
+/** Of the removal of one tree, in milliseconds: a start waits for it. */
+const REMOVAL_LIMIT = 30_000
 
 /**
  * Ends and removes everything that the ledger has of the generations that `isMeant` says: processes, cgroups, sockets,
- * directories.
+ * directories. Never rejects: what is left is told as a warning, and what is written of it is kept for a later sweep.
  *
- * @returns ids of the processes that would not die; what is written of their workers is kept.
+ * @returns whether nothing is left.
  */
-export async function sweep(ledger: string, isMeant: (generation: number) => boolean): Promise<readonly number[]> {
+export async function sweep(ledger: string, isMeant: (generation: number) => boolean): Promise<boolean> {
   const entries = await readLedger(ledger, isMeant)
-  const survivors = await Promise.all(
-    entries.map(async ({ path, record }) => {
-      if (record !== undefined) {
-        const left = await endProcesses(record)
-        if (left.length > 0) return left
-        await removeTree(record.directory)
-      }
-      await rm(path, { force: true })
-      return []
-    }),
+  const swept = await Promise.all(
+    entries.map(({ path, record }) =>
+      withWarning(async () => {
+        if (record !== undefined) {
+          const survivors = await endProcesses(record)
+          if (survivors.length > 0) {
+            throw new Error(`Processes ${survivors.join(', ')} of worker ${record.name} could not be killed`)
+          }
+          await removeTree(record.directory, REMOVAL_LIMIT)
+        }
+        await rm(path, { force: true })
+      }),
+    ),
   )
-  return survivors.flat()
+  return swept.every(Boolean)
+}
+
+/** Removes a directory that has been swept. Never rejects, and warns, as {@link sweep} does. */
+export function removeSwept(path: string): Promise<boolean> {
+  return withWarning(() => removeTree(path, REMOVAL_LIMIT))
+}
+
+/** @returns whether `action` did not fail. */
+async function withWarning(action: () => Promise<void>): Promise<boolean> {
+  try {
+    await action()
+    return true
+  } catch (error) {
+    process.emitWarning(`Left behind: ${String(error)}; the next start tries again`, 'CorralWarning')
+    return false
+  }
 }
 
 /**

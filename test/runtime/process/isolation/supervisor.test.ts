@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -200,6 +200,52 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
     await pool.close()
     expect(readdirSync(directory)).toContain('own')
   })
+
+  test('in which something cannot be removed is opened all the same, warns, and keeps what is written of it', async () => {
+    const directory = stateDirectory()
+    const ledger = join(directory, 'own', 'ledger')
+    mkdirSync(ledger, { recursive: true, mode: 0o700 })
+    // Root itself can neither change nor remove that.
+    const kept = { name: 'w1-0', directory: `/proc/${process.pid}/task`, cgroups: [], bootId: null }
+    const gone = { ...kept, name: 'w2-0', directory: join(directory, 'w', 'w2-0') }
+    mkdirSync(gone.directory, { recursive: true })
+    for (const record of [kept, gone]) writeFileSync(join(ledger, `0.${record.name}.json`), JSON.stringify(record))
+    for (const session of ['first', 'second']) {
+      const warned = once(process, 'warning')
+      const { pool } = await openPool(isolated('group', { stateDirectory: directory }))
+      const message = expect.stringContaining(`${kept.directory}" could not be removed`) as string
+      expect(await warned).toMatchObject([{ name: 'CorralWarning', message }])
+      const lease = await pool.acquire(session)
+      lease.release()
+      await pool.close()
+      expect([leftIn(directory), readLedgers(directory).map(({ name }) => name)]).toEqual([[], ['w1-0']])
+    }
+  })
+
+  test.runIf(process.geteuid?.() === 0)(
+    'keeps what is written of a worker until its directory is removed',
+    async () => {
+      const directory = stateDirectory()
+      const { pool } = await openPool(isolated('group', { stateDirectory: directory }), { size: { min: 0, max: 1 } })
+      const lease = await pool.acquire('red')
+      const [record] = readLedgers(directory)
+      if (record === undefined) throw new Error('nothing is written down')
+      const mounted = join(record.directory, 'home', 'mounted')
+      mkdirSync(mounted)
+      execFileSync('mount', ['-t', 'tmpfs', 'none', mounted])
+      const warned = once(process, 'warning')
+      lease.release()
+      await pool.close()
+      for (const name of readdirSync(record.directory))
+        execFileSync('umount', [join(record.directory, name, 'mounted')])
+      const message = expect.stringMatching(/\(EBUSY\); the next start tries again$/) as string
+      expect(await warned).toMatchObject([{ name: 'CorralWarning', message }])
+      expect(readLedgers(directory)).toMatchObject([{ name: record.name }])
+      const { pool: next } = await openPool(isolated('group', { stateDirectory: directory }))
+      expect([leftIn(directory), readLedgers(directory)]).toEqual([[], []])
+      await next.close()
+    },
+  )
 
   test('whose ledger names an id that is another process by now costs that process nothing', async () => {
     const directory = stateDirectory()
