@@ -36,9 +36,8 @@ export async function openHost(request: HostRequest): Promise<Host> {
   const state = await openStateDirectory(request.stateDirectory)
   try {
     checkBinds(request.isolation.binds, state.path)
-    const mend = () => mendStateDirectory(state)
-    const grounds = { root: state.path, workers: state.workers, ledger: state.ledger, mend }
-    const sandbox = await prepareSandbox(request, grounds)
+    const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
+    const sandbox = await prepareSandbox(request, { ...grounds, mend: () => mendStateDirectory(state) })
     const spawner = await HelperSpawner.open(state)
     const releasing = new Set<Promise<void>>()
     // A session is not to wait for the removal of files to hear that it is lost.
@@ -51,7 +50,17 @@ export async function openHost(request: HostRequest): Promise<Host> {
       await spawner.close()
       await closeStateDirectory(state)
     }
-    return { ...grounds, sandbox, spawner, release, close }
+    let mending: Promise<void> | undefined
+    // Starts that are under way together find the same things missing.
+    const mend = () => {
+      mending ??= mendStateDirectory(state)
+        .then(() => spawner.mend())
+        .finally(() => {
+          mending = undefined
+        })
+      return mending
+    }
+    return { ...grounds, mend, sandbox, spawner, release, close }
   } catch (error) {
     await closeStateDirectory(state)
     throw error

@@ -49,9 +49,14 @@ export class HelperSpawner implements Spawner {
       await spawner.#running()
       return spawner
     } catch (error) {
-      spawner.#outputs.close()
+      await spawner.#outputs.close()
       throw error
     }
+  }
+
+  /** Puts back what of it has been removed from the state directory. Not twice at once. */
+  mend(): Promise<void> {
+    return this.#outputs.mend()
   }
 
   async spawn(request: SpawnRequest, entry: LedgerEntry | undefined): Promise<SpawnedProcess> {
@@ -74,7 +79,7 @@ export class HelperSpawner implements Spawner {
     const helper = await this.#helper?.catch(() => undefined)
     helper?.send({ type: 'close' })
     await helper?.ended
-    this.#outputs.close()
+    await this.#outputs.close()
   }
 
   #running(): Promise<Helper> {

@@ -1,4 +1,7 @@
+import { existsSync } from 'node:fs'
+import { rename, unlink } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
+import { dirname, join } from 'node:path'
 import { outputHeader } from './protocol.ts'
 
 const LINE_FEED = 0x0a
@@ -9,27 +12,28 @@ const MAX_HEADER = 128
  * that process hands to the worker. Nothing of it is copied on the way.
  */
 export class OutputServer {
-  readonly #server: Server
+  readonly #path: string
+  #server: Server | undefined
+  /** Those whose socket somebody has removed: what has connected by then is still to be greeted. */
+  readonly #former: Server[] = []
   readonly #expected = new Map<string, (socket: Socket) => void>()
   /** Connections that have not said yet whose they are. */
   readonly #strangers = new Set<Socket>()
 
-  private constructor(server: Server) {
-    this.#server = server
-    server.on('connection', (socket) => this.#greet(socket))
+  private constructor(path: string) {
+    this.#path = path
   }
 
   /** @param path of its unix socket, in a directory for this user alone. */
   static async listen(path: string): Promise<OutputServer> {
-    const server = createServer({ pauseOnConnect: true })
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(path, () => {
-        server.off('error', reject)
-        resolve()
-      })
-    })
-    return new OutputServer(server)
+    const outputs = new OutputServer(path)
+    await outputs.#listen()
+    return outputs
+  }
+
+  /** Listens anew, at the same path, when somebody has removed the socket. What is connected stays. Not twice at once. */
+  async mend(): Promise<void> {
+    if (!existsSync(this.#path)) await this.#listen()
   }
 
   /** The streams of the process `id`, when they come. `cancel` when they never will. */
@@ -50,13 +54,47 @@ export class OutputServer {
       cancel: () => {
         for (const header of headers) this.#expected.delete(header)
         for (const socket of arrived) socket.destroy()
+        this.#closeFormer()
       },
     }
   }
 
-  close(): void {
-    this.#server.close()
+  /** Never rejects. */
+  async close(): Promise<void> {
+    this.#expected.clear()
+    this.#closeFormer()
+    this.#server?.close()
     for (const socket of this.#strangers) socket.destroy()
+    await unlink(this.#path).catch(() => {})
+  }
+
+  async #listen(): Promise<void> {
+    const server = createServer({ pauseOnConnect: true })
+    server.on('connection', (socket) => this.#greet(socket))
+    // A server removes at its end what it has bound, by name: one that is superseded, the socket of the next.
+    const draft = join(dirname(this.#path), `draft.${process.pid}`)
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(draft, () => {
+        server.off('error', reject)
+        resolve()
+      })
+    })
+    try {
+      await rename(draft, this.#path)
+    } catch (error) {
+      server.close()
+      throw error
+    }
+    if (this.#server !== undefined) this.#former.push(this.#server)
+    this.#server = server
+    this.#closeFormer()
+  }
+
+  /** Unless somebody may have connected to them of whom nothing has been heard yet. */
+  #closeFormer(): void {
+    if (this.#expected.size > 0) return
+    for (const server of this.#former.splice(0)) server.close()
   }
 
   #greet(socket: Socket): void {
@@ -73,6 +111,7 @@ export class OutputServer {
         return
       }
       this.#expected.delete(header)
+      this.#closeFormer()
       socket.pause()
       if (end < chunk.length) socket.unshift(chunk.subarray(end))
       take(socket)

@@ -16,7 +16,8 @@ import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { fixtureMark, fixtureProcesses } from '../../../_processes.ts'
+import type { OutputSource } from 'corral'
+import { fixture, fixtureMark, fixtureProcesses } from '../../../_processes.ts'
 import { isolated, openPool, readLedgers, stateDirectory, usesIsolation } from './_isolated.ts'
 
 usesIsolation()
@@ -52,6 +53,11 @@ function helperOf(supervisor: ChildProcess): number {
     .find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('corral-spawn'))
   if (helper === undefined) throw new Error(`no helper among ${children.join(', ')}`)
   return helper
+}
+
+function rightsOf(path: string) {
+  const { mode, uid, gid } = statSync(path)
+  return { mode, uid, gid }
 }
 
 const leftIn = (directory: string) => readdirSync(join(directory, 'w'))
@@ -130,6 +136,34 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
     })
     await pool.close()
     const { pool: next } = await openPool(isolated('group', { stateDirectory: directory }))
+    await next.close()
+  })
+
+  test.each([
+    ['the socket for the output of workers', ['own/output.1']],
+    ["what is the gateway's own", ['own']],
+    ['everything but its lock', ['own', 'w']],
+    ['everything in it', ['own', 'w', 'lock.1']],
+    ['itself', ['.']],
+  ])('from which somebody has removed %s is put in order by the next start', async (_what, removed) => {
+    const directory = join(stateDirectory(), 'state')
+    const told: string[] = []
+    const { command, args, env } = fixture('runs-commands')
+    const onOutput = (line: string, { pid }: OutputSource) => void told.push(`${pid} ${line}`)
+    const { pool } = await openPool({ command, args, env, stateDirectory: directory, onOutput })
+    const first = await pool.acquire('red')
+    const rights = () => ['own', 'own/output.1', 'w', 'lock.1'].map((name) => rightsOf(join(directory, name)))
+    const before = rights()
+    for (const name of removed) rmSync(join(directory, name), { recursive: true })
+    const others = await Promise.all(['blue', 'green'].map((session) => pool.acquire(session)))
+    expect(rights()).toEqual(before)
+    const pids = [first, ...others].map(({ worker }) => worker.pid)
+    for (const lease of [first, ...others]) lease.release()
+    await pool.close()
+    // Those of workers that ran meanwhile, too.
+    expect(told.toSorted()).toEqual(pids.map((pid) => `${pid} asked`).toSorted())
+    expect([leftIn(directory), readdirSync(join(directory, 'own'))]).toEqual([[], ['ledger']])
+    const { pool: next } = await openPool({ command, args, env, stateDirectory: directory })
     await next.close()
   })
 
