@@ -147,7 +147,8 @@ function findCommand(settings: ProcessSettings, path: string | undefined): void 
   const executable = found.find((candidate) => isExecutable(candidate))
   if (executable !== undefined && hasInterpreter(executable)) return
   const code = found.length > 0 && executable === undefined ? 'EACCES' : 'ENOENT'
-  throw Object.assign(new Error(`spawn ${settings.command}`), { code })
+  const syscall = `spawn ${settings.command}`
+  throw Object.assign(new Error(syscall), { code, syscall })
 }
 
 /** A script is started by the program that its first line names. */
@@ -169,6 +170,14 @@ function toLaunchError(cause: NodeJS.ErrnoException, settings: ProcessSettings, 
 
 function explain(cause: NodeJS.ErrnoException, settings: ProcessSettings, path: string | undefined): string {
   const { command, cwd } = settings
+  if (cause.code === 'EMFILE') return 'the limit on open files is reached (EMFILE); raise it (ulimit -n)'
+  if (cause.syscall === 'connect') {
+    return (
+      `the socket for its output, in the state directory, cannot be reached (${cause.code}); if somebody has removed that, ` +
+      'the next start puts it back: name a state directory that nothing clears out (stateDirectory)'
+    )
+  }
+  if (cause.syscall?.startsWith('spawn') !== true) return cause.message
   // The system's error is the same whether the command or the directory is missing.
   if (cwd !== undefined && !isDirectory(cwd)) {
     return `its working directory ${JSON.stringify(cwd)} is not a directory; correct the option cwd`
@@ -189,7 +198,6 @@ function explain(cause: NodeJS.ErrnoException, settings: ProcessSettings, path: 
   if (cause.code === 'EACCES') return 'it is not executable for this user; correct its permissions (chmod +x)'
   if (cause.code === 'EAGAIN')
     return 'the limit on processes is reached (EAGAIN); raise it (ulimit -u, pids limit of the cgroup)'
-  if (cause.code === 'EMFILE') return 'the limit on open files is reached (EMFILE); raise it (ulimit -n)'
   return cause.message
 }
 

@@ -1,10 +1,16 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { openHost } from '../../../src/runtime/process/host.ts'
+import { launchProcess } from '../../../src/runtime/process/launch.ts'
+import { processWorkerOptions } from '../../../src/runtime/process/options.ts'
 import { HelperSpawner } from '../../../src/runtime/process/spawn/helper-spawner.ts'
 import { closeStateDirectory, openStateDirectory } from '../../../src/runtime/process/state/state-directory.ts'
+import { parseTemplate } from '../../../src/runtime/process/template.ts'
+import { validate } from '../../../src/runtime/validate.ts'
 import { usesBuild } from '../../_build.ts'
 import { fixture, leavesNoProcess } from '../../_processes.ts'
+import { never } from './_launch.ts'
 
 usesBuild()
 leavesNoProcess()
@@ -42,5 +48,26 @@ test.runIf(process.platform === 'linux')(
     const third = spawner.spawn(request, undefined)
     await expect(third).rejects.toThrow('The spawn helper died')
     await second.emptied
+  },
+)
+
+test.runIf(process.platform === 'linux')(
+  'a socket for output that is removed while a worker starts is told from a program and a directory that are missing',
+  async () => {
+    const launchWith = async (options: { command?: string; cwd?: string }, removed: readonly string[] = []) => {
+      const settings = validate(processWorkerOptions, { ...fixture('echo-server'), ...options })
+      const template = parseTemplate(settings.args, settings.env)
+      const host = await openHost({ ...settings, uses: template.uses })
+      onTestFinished(() => host.close())
+      // After the last look at what is there.
+      const mend = async () => removed.forEach((name) => rmSync(join(host.root!, name)))
+      return launchProcess({ settings, template, host: { ...host, mend } }, { workerId: 'w1', signal: never })
+    }
+    await expect(launchWith({}, ['own/output.1'])).rejects.toMatchObject({
+      message: expect.stringContaining('the socket for its output, in the state directory, cannot be reached (ENOENT)'),
+      cause: { syscall: 'connect' },
+    })
+    await expect(launchWith({ command: 'no-such-command' })).rejects.toThrow("it is not in the worker's PATH")
+    await expect(launchWith({ cwd: '/no/such' })).rejects.toThrow('its working directory "/no/such" is not a directory')
   },
 )
