@@ -76,6 +76,7 @@ export class ProcessInstance implements WorkerInstance {
         report?.(text, { stream: 'stdout', workerId, pid })
       },
       onPartialLine: readyLine?.test,
+      isEveryLineWanted: () => readyLine !== undefined && this.#phase === 'starting',
     })
     this.#stderr = new OutputTail({ onLine: (text) => report?.(text, { stream: 'stderr', workerId, pid }) })
 

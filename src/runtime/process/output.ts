@@ -3,17 +3,26 @@ import { StringDecoder } from 'node:string_decoder'
 const MAX_LINES = 50
 const MAX_LINE_BYTES = 2048
 const NEWLINE = 0x0a
+/** Lines that are told of one stream in a second. */
+const MAX_TOLD = 1_000
+const SECOND = 1_000
 
 export interface OutputListeners {
-  /** Gets each line when it is finished, and at the end what there is of the last one. */
+  /**
+   * Gets each line when it is finished, and at the end what there is of the last one; up to 1,000 in a second, and then how much was
+   * left out.
+   */
   readonly onLine?: ((line: string) => void) | undefined
   /** Gets what there is of the unfinished line, whenever that has grown. */
   readonly onPartialLine?: ((text: string) => void) | undefined
+  /** Whether no line may be left out now. @default () => false */
+  readonly isEveryLineWanted?: (() => boolean) | undefined
 }
 
 /**
  * The last lines of a stream, in bounded memory: 50 lines of up to 2 KiB. Works on bytes, and decodes whole lines, so that
- * a character that is split over two chunks stays whole, and the rest of an endless line costs no more than a search.
+ * a character that is split over two chunks stays whole, and the rest of an endless line costs no more than a search. Of a flood
+ * of lines only the last ones of each chunk are looked at: a worker that writes nothing else must not keep this process busy.
  */
 export class OutputTail {
   readonly #listeners: OutputListeners
@@ -22,26 +31,33 @@ export class OutputTail {
   #size = 0
   /** More bytes of the unfinished line have come than are kept. */
   #cut = false
+  /** The second that it is, and the lines of it that have been told. */
+  #second = 0
+  #told = 0
+  /** Bytes that nobody was told of since somebody was. */
+  #leftOut = 0
+  readonly #now: () => number
 
-  constructor(listeners: OutputListeners = {}) {
+  /** @param now milliseconds of a clock that never goes back. */
+  constructor(listeners: OutputListeners = {}, now: () => number = () => performance.now()) {
     this.#listeners = listeners
+    this.#now = now
   }
 
   write(chunk: Buffer): void {
-    let start = 0
-    for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
-      this.#append(chunk.subarray(start, end))
-      this.#finishLine()
-      start = end + 1
-    }
+    this.#lookAtClock()
+    const isEveryLineWanted = this.#listeners.isEveryLineWanted?.() === true
+    let rest = this.#takeLines(chunk, isEveryLineWanted ? Number.POSITIVE_INFINITY : MAX_TOLD - this.#told, 'told')
+    if (rest.includes(NEWLINE)) rest = this.#leaveOut(rest)
     const before = this.#size
-    this.#append(chunk.subarray(start))
+    this.#append(rest)
     if (this.#size > before) this.#listeners.onPartialLine?.(this.#partialLine())
   }
 
   /** The stream is over: what there is of the last line counts as a line. */
   end(): void {
-    if (this.#size > 0) this.#finishLine()
+    this.#tellLeftOut()
+    if (this.#size > 0) this.#finishLine('told')
   }
 
   /** The last lines, oldest first, the unfinished one included. */
@@ -55,13 +71,55 @@ export class OutputTail {
     if (copied < bytes.length) this.#cut = true
   }
 
-  #finishLine(): void {
+  /** @returns what comes behind `count` lines, or the last one. */
+  #takeLines(chunk: Buffer, count: number, as: 'told' | 'kept'): Buffer {
+    let start = 0
+    for (let left = count; left > 0; left--) {
+      const end = chunk.indexOf(NEWLINE, start)
+      if (end === -1) break
+      this.#append(chunk.subarray(start, end))
+      this.#finishLine(as)
+      start = end + 1
+    }
+    return chunk.subarray(start)
+  }
+
+  /** Takes of too many lines only the last ones, and tells of none. @returns what comes behind them. */
+  #leaveOut(lines: Buffer): Buffer {
+    const before = this.#size
+    const last = lines.subarray(beginOfLast(lines))
+    if (last.length < lines.length) {
+      this.#size = 0
+      this.#cut = false
+    }
+    const rest = this.#takeLines(last, MAX_LINES, 'kept')
+    this.#leftOut += before + lines.length - rest.length
+    return rest
+  }
+
+  #finishLine(as: 'told' | 'kept'): void {
     const line = this.#partialLine()
     this.#size = 0
     this.#cut = false
     this.#lines.push(line)
     if (this.#lines.length > MAX_LINES) this.#lines.shift()
+    if (as === 'kept') return
+    this.#told++
     this.#listeners.onLine?.(line)
+  }
+
+  #lookAtClock(): void {
+    const now = this.#now()
+    if (now - this.#second < SECOND) return
+    this.#second = now
+    this.#told = 0
+    this.#tellLeftOut()
+  }
+
+  #tellLeftOut(): void {
+    if (this.#leftOut === 0) return
+    this.#listeners.onLine?.(`… ${this.#leftOut} bytes of output left out: more than ${MAX_TOLD} lines in a second`)
+    this.#leftOut = 0
   }
 
   #partialLine(): string {
@@ -69,4 +127,14 @@ export class OutputTail {
     const text = new StringDecoder('utf8').write(this.#line.subarray(0, this.#size))
     return this.#cut ? `${text}…` : text.replace(/\r$/, '')
   }
+}
+
+/** Where the last lines of what ends none or some begin, which are kept in any case. */
+function beginOfLast(chunk: Buffer): number {
+  let begin = chunk.lastIndexOf(NEWLINE) + 1
+  for (let lines = 0; lines < MAX_LINES && begin > 0; lines++) {
+    // A negative offset would count from the end.
+    begin = begin < 2 ? 0 : chunk.lastIndexOf(NEWLINE, begin - 2) + 1
+  }
+  return begin
 }

@@ -1,5 +1,5 @@
-import { describe, expect, test } from 'vitest'
-import { OutputTail } from '../../../src/runtime/process/output.ts'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { OutputTail, type OutputListeners } from '../../../src/runtime/process/output.ts'
 
 function written(...chunks: (string | Buffer)[]): OutputTail {
   const tail = new OutputTail()
@@ -70,5 +70,61 @@ describe('listeners', () => {
     const tail = new OutputTail({ onPartialLine: (text) => texts.push(text) })
     for (const chunk of ['a\n> ', 'x', '\n', 'b']) tail.write(Buffer.from(chunk))
     expect(texts).toEqual(['> ', '> x', 'b'])
+  })
+})
+
+describe('of a flood of lines', () => {
+  const flood = Array.from({ length: 5_000 }, (_, index) => `line ${index}\n`).join('')
+  const notice = /^… \d+ bytes of output left out: more than 1000 lines in a second$/
+
+  function flooded(options: OutputListeners = {}) {
+    const told: string[] = []
+    const clock = { now: 5_000 }
+    const tail = new OutputTail({ ...options, onLine: (line) => told.push(line) }, () => clock.now)
+    return { told, clock, tail }
+  }
+
+  test('1,000 are told in a second, then how much was left out, and the last ones are kept', () => {
+    const { told, clock, tail } = flooded()
+    tail.write(Buffer.from(flood))
+    expect(told).toHaveLength(1_000)
+    expect([told[0], told.at(-1)]).toEqual(['line 0', 'line 999'])
+    expect(tail.lines()).toHaveLength(50)
+    expect([tail.lines()[0], tail.lines().at(-1)]).toEqual(['line 4950', 'line 4999'])
+    tail.write(Buffer.from('one more\nand th'))
+    expect(told).toHaveLength(1_000)
+    expect(tail.lines().slice(-2)).toEqual(['one more', 'and th'])
+    clock.now += 1_000
+    tail.write(Buffer.from('en\n'))
+    expect(told.slice(1_000)).toEqual([expect.stringMatching(notice), 'and then'])
+    const bytes = flood.length - flood.indexOf('line 1000\n') + 'one more\n'.length
+    expect(told[1_000]).toContain(` ${bytes} bytes `)
+  })
+
+  test('what was left out is told at the end, too', () => {
+    const { told, tail } = flooded()
+    tail.write(Buffer.from(flood))
+    tail.end()
+    expect(told.slice(1_000)).toEqual([expect.stringMatching(notice)])
+  })
+
+  test('none is left out while every line is wanted', () => {
+    const { told, tail } = flooded({ isEveryLineWanted: () => true })
+    tail.write(Buffer.from(flood))
+    expect(told).toHaveLength(5_000)
+  })
+
+  test('no more than the last ones of a chunk is looked at', () => {
+    const { told, clock, tail } = flooded()
+    const chunk = Buffer.from('\n'.repeat(64 * 1024))
+    tail.write(chunk)
+    const search = vi.spyOn(Buffer.prototype, 'indexOf')
+    onTestFinished(() => search.mockRestore())
+    for (let i = 0; i < 100; i++) tail.write(chunk)
+    expect(search.mock.calls.length).toBeLessThan(100 * 60)
+    expect(told).toHaveLength(1_000)
+    clock.now += 1_000
+    tail.write(Buffer.from('still here\n'))
+    expect(told.at(-1)).toBe('still here')
   })
 })
