@@ -108,6 +108,13 @@ const table = [
     description: 'Longest time to the head of a response, or of the answer to a handshake, then 504; 0 without limit',
   },
   {
+    name: 'send-timeout',
+    value: 'duration',
+    default: '1m',
+    sets: 'client.sendTimeout',
+    description: 'Longest time that bytes wait for a client that takes none, which is then cut; 0 without limit',
+  },
+  {
     name: 'ping-interval',
     value: 'duration',
     default: '0',

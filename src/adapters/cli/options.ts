@@ -18,6 +18,8 @@ export interface RunOptions {
   readonly keepAliveTimeout: number
   /** Longest time to the head of a response. */
   readonly responseTimeout: number
+  /** Longest time that bytes wait for a client. */
+  readonly sendTimeout: number
   readonly pingInterval: number
   readonly requestsPerSession: number
   readonly pool: PoolFlags
@@ -64,6 +66,7 @@ export function parseRunOptions(argv: readonly string[], env: NodeJS.ProcessEnv 
     headersTimeout: duration('headers-timeout', given.one('headers-timeout')),
     keepAliveTimeout: duration('keep-alive', given.one('keep-alive')),
     responseTimeout: duration('response-timeout', given.one('response-timeout')),
+    sendTimeout: duration('send-timeout', given.one('send-timeout')),
     pingInterval: duration('ping-interval', given.one('ping-interval')),
     requestsPerSession: count('requests-per-session', given.one('requests-per-session')),
     pool: poolFlags(given),

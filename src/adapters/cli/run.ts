@@ -131,7 +131,7 @@ function toGatewayOptions(options: RunOptions, report: Report, { hooks, metrics 
     trustForwarded: options.proxies === 0 ? false : options.proxies,
     upstream: { headersTimeout: options.responseTimeout },
     pingInterval: options.pingInterval,
-    client: { requestsPerSession: options.requestsPerSession },
+    client: { requestsPerSession: options.requestsPerSession, sendTimeout: options.sendTimeout },
     onError: (failure) => {
       metrics?.onError(failure)
       const { code, status, sessionId, method, cause } = failure

@@ -4,11 +4,12 @@ import type { Lease } from '../../index.ts'
 import { RequestBody, assertUnread, bufferedBody, discard, hasBody } from './body.ts'
 import { BodyWatch } from './body-watch.ts'
 import type { Core } from './core.ts'
-import { http2Request, resetStream } from './http2.ts'
+import { http2Request, resetStream, sentByAll } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import type { Forward } from './forward.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
+import { toRefusal } from './problem.ts'
 import { isConnectionLoss, isIdempotent, maxIdleOnce } from './repeat.ts'
 import { addTrailers, refuse, relayInformation, resetConnection, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
@@ -255,6 +256,10 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
     return this.#res.writableLength
   }
 
+  get sentByAll(): number | undefined {
+    return sentByAll(this.#req)
+  }
+
   #dispatch(): void {
     const maxIdle = this.#isRepeatable() ? Number.POSITIVE_INFINITY : maxIdleOnce
     this.#lane = (this.#upstream as Upstream).take(this.#retried ? 0 : maxIdle)
@@ -375,8 +380,9 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
     const res = this.#res
     void this.#reportCut(cause)
     if (resetStream(res)) return
-    // A body that is delimited by the close would look complete.
-    if (!res.chunkedEncoding && this.#length === -1) resetConnection(res.socket)
+    // A body that is delimited by the close would look complete. Of a client that takes nothing, the system would keep what waits.
+    const isDelimited = res.chunkedEncoding || this.#length !== -1
+    if (!isDelimited || toRefusal(cause).code === 'CLIENT_TIMEOUT') resetConnection(res.socket)
     res.destroy()
   }
 

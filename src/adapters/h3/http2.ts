@@ -34,6 +34,12 @@ export function resetStream(res: ServerResponse): boolean {
   return true
 }
 
+/** All bytes that the connection of a request has sent; `undefined` where no other response shares it. */
+export function sentByAll(req: IncomingMessage): number | undefined {
+  const session = http2Request(req)?.stream.session
+  return session === undefined || session.destroyed ? undefined : session.socket.bytesWritten
+}
+
 /** Calls when a response is over. By HTTP/2 the rest of its request may still come. The listener may be called twice. */
 export function onceOver(req: IncomingMessage, res: ServerResponse, listener: () => void): void {
   http2Request(req)?.stream.once('finish', listener)

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { discard } from './body.ts'
 import type { Core } from './core.ts'
 import { responseHead } from './headers.ts'
-import { http2Request, resetStream } from './http2.ts'
+import { http2Request, resetStream, sentByAll } from './http2.ts'
 import type { ProblemCode } from './problem.ts'
 import { sendProblem } from './problem.ts'
 import type { Sender } from './send-limit.ts'
@@ -41,9 +41,15 @@ export function senderOf(core: Core, req: IncomingMessage, res: ServerResponse, 
     get unsent() {
       return res.writableLength
     },
+    get sentByAll() {
+      return sentByAll(req)
+    },
     onClientStalled() {
       core.report(req, clientStalled(), { sessionId, cut: true })
-      if (!resetStream(res)) res.destroy()
+      if (resetStream(res)) return
+      // The system would keep what waits for it, for as long as the client lives.
+      resetConnection(res.socket)
+      res.destroy()
     },
   }
   const taken = () => core.sendLimit.delete(sender)

@@ -3,6 +3,7 @@ import type { Lease } from '../../index.ts'
 import { FrameScanner, closeFrame, pingFrame } from './frames.ts'
 import { divert } from './intake.ts'
 import { Refusal, problems, toRefusal } from './problem.ts'
+import { resetConnection } from './response.ts'
 import type { Severable } from './upstream.ts'
 import { clientStalled, stalled } from './upstream.ts'
 import { deathNotice } from './verdict.ts'
@@ -90,7 +91,8 @@ export class Tunnel implements Severable {
     if (!client.destroyed) this.#onCut(refusal)
     // Who has not read what came before would not read this.
     if (client.writableLength > 0 || !this.#canInsert()) {
-      client.destroy()
+      if (refusal.code === 'CLIENT_TIMEOUT') resetConnection(client)
+      else client.destroy()
       return
     }
     const { close, title } = problems[refusal.code]

@@ -25,6 +25,7 @@ describe('corral run', () => {
       headersTimeout: 15_000,
       keepAliveTimeout: 5000,
       responseTimeout: 300_000,
+      sendTimeout: 60_000,
       pingInterval: 0,
       requestsPerSession: 256,
       pool: {
@@ -69,7 +70,7 @@ describe('corral run', () => {
     const line =
       '--issue --user-header x-user --user-proxy 10.0.0.0/8 --user-proxy ::1 --proxies 2 --tls-cert c.pem --tls-key k.pem ' +
       '--idle bytes --max-lifetime 2h --tenant-sessions none --tenant-waiting 7 --memory-mark 90% --cpu-mark 95 --pressure refuse ' +
-      '--headers-timeout 5s --keep-alive 75s --response-timeout 0 --ping-interval 30s --requests-per-session 9 ' +
+      '--headers-timeout 5s --keep-alive 75s --response-timeout 0 --send-timeout 3m --ping-interval 30s --requests-per-session 9 ' +
       '--host 0.0.0.0 --port 0 --session cookie:sid --session query:s --session path --session path:/t --min 2 --max 4 --warm 1 ' +
       '--ttl 10m --max-age 1h --reuse reset --reset-path /reset --reuse-limit 100 --recycle-age 12h --recycle-memory 1GiB --health-path /up --start-timeout 1m --env A=1 --env B=x=y ' +
       '--isolation full --network none --bind /opt --bind /data:rw --memory 1.5GiB --cpu 0.5 --pids 9 --files 99 --disk 4KiB --state-dir /s --degrade ' +
@@ -94,6 +95,7 @@ describe('corral run', () => {
       headersTimeout: 5000,
       keepAliveTimeout: 75_000,
       responseTimeout: 0,
+      sendTimeout: 180_000,
       pingInterval: 30_000,
       requestsPerSession: 9,
       pool: {

@@ -1,4 +1,6 @@
-import { describe, expect, test } from 'vitest'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { describe, expect, test, vi } from 'vitest'
 import { dial, get, openScene, signal } from './_scene.ts'
 
 const upload = 'POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n'
@@ -55,12 +57,16 @@ describe('a client that does not read its response', () => {
     ['of known length, sent in one go', (res: { end: (data: Buffer) => void }) => res.end(flood)],
     ['in chunks', (res: { write: (data: Buffer) => void }) => res.write(flood)],
   ])('%s is cut, and its lease given back', async (_name, answer) => {
-    const { port, pool, failures } = await openScene((_req, res) => answer(res), options)
+    const { port, pool, failures, listener } = await openScene((_req, res) => answer(res), options)
+    const accepted = once(listener.server, 'connection') as Promise<[Socket]>
     const client = await dial(port)
+    const reset = vi.spyOn((await accepted)[0], 'resetAndDestroy')
     client.socket.pause()
     client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
     expect(await pool.idle()).toBe(0)
     await expect.poll(() => failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: undefined }])
+    // Of a mere end the system would keep what waits for the client.
+    expect(reset).toHaveBeenCalledTimes(1)
   })
 
   const small = Buffer.alloc(8 * 1024)

@@ -141,6 +141,24 @@ describe('a client of HTTP/2 that does not take its response', () => {
     expect(await pool.idle()).toBe(0)
   })
 
+  test('is not cut while its connection takes what waits for it, however little', async () => {
+    const options = { client: { sendTimeout: 200 } }
+    const { client, pool } = await openHttp2(flood, options, { initialWindowSize: 0 })
+    const stream = client.request({ ':path': '/', 'x-session-id': 'red' })
+    stream.on('error', () => {})
+    await once(stream, 'response')
+    let acknowledged = 0
+    // What answers a ping moves the connection as what other streams bring does.
+    while (acknowledged < 20 && !stream.closed) {
+      await new Promise((resolve) => void client.ping(resolve))
+      await new Promise((resolve) => void setTimeout(resolve, 30))
+      acknowledged++
+    }
+    expect(acknowledged).toBe(20)
+    stream.close(constants.NGHTTP2_CANCEL)
+    expect(await pool.idle()).toBe(0)
+  })
+
   test('and has reset a stream of which all is written is forgotten after `client.sendTimeout`', async () => {
     const options = { client: { sendTimeout: 100 } }
     const { client, pool } = await openHttp2((_req, res) => res.end('small'), options, { initialWindowSize: 0 })
