@@ -5,9 +5,13 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { closeStateDirectory } from '../state/state-directory.ts'
+import { closeInherited } from './descriptors.ts'
 import { outputHeader, type HelperCommand, type HelperFact, type HelperSetup } from './protocol.ts'
 import { startChild, type SpawnRequest } from './spawned-process.ts'
 import { SupervisedChild } from './supervised-child.ts'
+
+// Before anything is started: what the gateway was started with is for no worker.
+closeInherited()
 
 const setup = JSON.parse(process.argv[2] ?? '') as HelperSetup
 const children = new Map<string, SupervisedChild>()

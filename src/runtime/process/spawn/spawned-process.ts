@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import type { LedgerEntry } from '../state/ledger.ts'
+import { inheritedDescriptors } from './descriptors.ts'
 import { SupervisedChild } from './supervised-child.ts'
 
 /** A process to be started. */
@@ -62,26 +63,33 @@ export const directSpawner: Spawner = {
   },
 }
 
+type Stdio = 'ignore' | 'pipe' | number | Readable
+
 /** @param output where stdout and stderr go: `pipe`, or streams with a descriptor. */
 export function startChild(request: SpawnRequest, output: 'pipe' | readonly [Readable, Readable]): ChildProcess {
   const [stdout, stderr] = output === 'pipe' ? (['pipe', 'pipe'] as const) : output
-  const filter = request.filter === undefined ? undefined : openSync(request.filter, 'r')
+  const opened: number[] = []
+  const open = (path: string) => {
+    const fd = openSync(path, 'r')
+    opened.push(fd)
+    return fd
+  }
   try {
+    const stdio: Stdio[] = ['ignore', stdout, stderr]
+    if (request.signals === 'wrapper') stdio.push('pipe')
+    if (request.filter !== undefined) stdio.push(open(request.filter))
+    // Not closed: they may be those of an embedding application.
+    const inherited = inheritedDescriptors()
+    if (inherited.length > 0) cover(stdio, inherited, open('/dev/null'))
     return spawn(request.command, request.args, {
       cwd: request.cwd,
       env: request.env,
       detached: true, // A process group of its own, so that all of it can be signalled.
-      stdio: [
-        'ignore',
-        stdout,
-        stderr,
-        ...(request.signals === 'wrapper' ? (['pipe'] as const) : []),
-        ...(filter === undefined ? [] : [filter]),
-      ],
+      stdio,
       windowsHide: true,
     })
   } finally {
-    if (filter !== undefined) closeSync(filter)
+    for (const fd of opened) closeSync(fd)
   }
 }
 
@@ -94,5 +102,16 @@ class DirectProcess extends SupervisedChild implements SpawnedProcess {
     if (!child.stdout || !child.stderr) throw new Error('The child was started without pipes')
     this.stdout = child.stdout
     this.stderr = child.stderr
+  }
+}
+
+/** Has the child get `substitute` for each of the descriptors that `stdio` says nothing about. */
+function cover(stdio: Stdio[], descriptors: readonly number[], substitute: number): void {
+  const given = stdio.length
+  for (const fd of descriptors) {
+    if (fd < given) continue
+    // Above 2, that is to leave one as it is.
+    while (stdio.length < fd) stdio.push('ignore')
+    stdio[fd] = substitute
   }
 }
