@@ -41,7 +41,21 @@ export async function socketInodes(pid: number): Promise<ReadonlySet<string> | u
 
 /** @returns `undefined` when there is no such process, or none that we may see. */
 export async function readProcess(pid: number): Promise<ProcessEntry | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '')
+  return parseStat(pid, await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => ''))
+}
+
+/** The same, within this tick. */
+export function readProcessNow(pid: number): ProcessEntry | undefined {
+  return parseStat(pid, readNow(`/proc/${pid}/stat`))
+}
+
+/** Whether the process is the init of a namespace of process ids below ours. */
+export function isNamespaceInit(pid: number): boolean {
+  // Its ids, from our namespace down to its own.
+  return /^NSpid:(\s+\d+)+\s+1$/m.test(readNow(`/proc/${pid}/status`))
+}
+
+function parseStat(pid: number, stat: string): ProcessEntry | undefined {
   // The program's name stands in parentheses and may hold spaces and parentheses itself.
   const [state, parent, group, session, ...others] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   if (state === undefined || session === undefined) return undefined
@@ -52,13 +66,17 @@ export async function readProcess(pid: number): Promise<ProcessEntry | undefined
 
 /** Ids of the processes that this one has started and not reaped. Empty when it is gone. */
 export function childrenOf(pid: number): number[] {
+  return readNow(`/proc/${pid}/task/${pid}/children`)
+    .split(' ')
+    .map(Number)
+    .filter((child) => child > 1)
+}
+
+function readNow(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1')
-      .split(' ')
-      .map(Number)
-      .filter((child) => child > 1)
+    return readFileSync(path, 'latin1')
   } catch {
-    return []
+    return '' // Gone, or not ours to see.
   }
 }
 

@@ -51,8 +51,7 @@ export async function run(
 }
 
 /**
- * Looks at a wrapped command while that runs. It is asked to end, and not killed unless it does not: a bubblewrap that is
- * killed while it starts the command leaves that behind.
+ * Looks at a wrapped command while that runs. It is asked to end, and killed if it does not.
  */
 export async function withRunning(
   wrapper: readonly string[],

@@ -72,7 +72,11 @@ function supervise(id: string, child: SupervisedChild): void {
 
 /** Our parent is gone, whatever ended it. */
 async function abandon(): Promise<void> {
-  for (const child of children.values()) child.signal('group', 'SIGKILL')
+  const ending = Array.from(children.values(), (child) => {
+    child.signal('group', 'SIGKILL')
+    return child.emptied
+  })
+  await Promise.all(ending)
   await closeStateDirectory(setup.state).catch((error: unknown) => console.error(error))
   process.exit(0)
 }

@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import { childrenOf, readProcess } from '../_proc.ts'
+import { childrenOf, isNamespaceInit, readProcess, readProcessNow, type ProcessEntry } from '../_proc.ts'
 import { emptyGroup, signalGroup, signalLeader } from '../group.ts'
 import { STATUS_FD } from '../isolation/levels.ts'
 import type { ProcessEnd, SpawnRequest } from './spawned-process.ts'
@@ -29,7 +29,7 @@ export class SupervisedChild {
   /** `child` must have been spawned in this very tick, or its exit would be missed. */
   constructor(child: ChildProcess, pid: number, signals: SpawnRequest['signals']) {
     this.pid = pid
-    this.#wrapper = signals === 'wrapper' ? new WrapperStatus(child.stdio[STATUS_FD] as Readable) : undefined
+    this.#wrapper = signals === 'wrapper' ? new WrapperStatus(pid, child.stdio[STATUS_FD] as Readable) : undefined
     child.on('error', () => {}) // Of Node's own child.kill(), which nobody calls; unheard it would end this process.
     this.exit = new Promise((resolve) => {
       child.once('exit', (exitCode, signal) => {
@@ -66,14 +66,18 @@ export class SupervisedChild {
 
 /** What bubblewrap tells of what runs in it, as lines of JSON. */
 class WrapperStatus {
+  readonly #wrapper: number
   readonly #ended: Promise<unknown>
   #text = ''
   /** Its init, as we see it: the leader of a process group that has everything in it, and immune to polite signals. */
   #init: number | undefined
+  /** By which that is known again; absent: it was gone when we heard of it. */
+  #identity: ProcessEntry | undefined
   #exitCode: number | undefined
   #onInit: (() => void) | undefined
 
-  constructor(stream: Readable) {
+  constructor(wrapper: number, stream: Readable) {
+    this.#wrapper = wrapper
     this.#ended = new Promise((resolve) => {
       stream.once('close', resolve)
     })
@@ -104,18 +108,35 @@ class WrapperStatus {
     return end.signal === null ? { ...end, fault: 'wrapper' } : end
   }
 
-  /** Once its init is gone, so is everything: the kernel ends the namespace before the init can be reaped. */
+  /**
+   * Ends its init, once the wrapper and its group are gone. With that everything is: the kernel ends the namespace before the
+   * init can be reaped. Mostly it has died with the wrapper; one that was killed while it started leaves an init that has a
+   * group of its own, and no parent-death signal yet.
+   *
+   * @returns its id, if it would not die.
+   */
   async emptied(): Promise<readonly number[]> {
-    const init = this.#init
-    if (init === undefined) return []
     const deadline = performance.now() + GIVE_UP_AFTER
+    // It may have been told and not been read yet. Only the wrapper, and who is in its group, could hold that up.
+    if (this.#identity === undefined) {
+      await Promise.race([this.#ended, delay(GIVE_UP_AFTER, undefined, { ref: false })])
+    }
+    const init = this.#identity
+    if (init === undefined) return []
     for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
-      const entry = await readProcess(init)
-      // Another group: an id that was given out again.
-      if (entry === undefined || entry.isZombie || entry.group !== init) return []
-      if (performance.now() > deadline) return [init]
+      const entry = await readProcess(init.pid)
+      // Another start: an id that was given out again.
+      if (entry === undefined || entry.isZombie || entry.startTime !== init.startTime) return []
+      if (performance.now() > deadline) return [init.pid]
+      signalLeader(init.pid, 'SIGKILL')
       await delay(wait)
     }
+  }
+
+  /** The wrapper reaps its init as its last act: until then the id is that of its child. */
+  #identify(init: number): ProcessEntry | undefined {
+    const entry = readProcessNow(init)
+    return entry?.parent === this.#wrapper || isNamespaceInit(init) ? entry : undefined
   }
 
   #read(line: string): void {
@@ -123,6 +144,7 @@ class WrapperStatus {
       const status = JSON.parse(line) as Record<string, unknown>
       if (typeof status['child-pid'] === 'number') {
         this.#init = status['child-pid']
+        this.#identity = this.#identify(this.#init)
         this.#onInit?.()
       }
       if (typeof status['exit-code'] === 'number') this.#exitCode = status['exit-code']

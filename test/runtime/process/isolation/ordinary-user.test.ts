@@ -1,7 +1,12 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as tick } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { fixtureProcesses } from '../../../_processes.ts'
+import { levels as processLevels } from '../../../../src/runtime/process/isolation/levels.ts'
+import { findTools } from '../../../../src/runtime/process/isolation/tools.ts'
+import { NOTHING } from '../../../../src/runtime/process/isolation/trial.ts'
+import { directSpawner } from '../../../../src/runtime/process/spawn/spawned-process.ts'
+import { fixtureMark, fixtureProcesses } from '../../../_processes.ts'
 import { delegateCgroups } from '../_cgroups.ts'
 import { hungryWorker, levels, usesIsolation } from './_isolated.ts'
 import { runAsUser, USER, usesInstallation } from './_user.ts'
@@ -34,6 +39,27 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
     },
     60_000,
   )
+
+  test('no moment at which its bubblewrap is killed leaves anything of what that starts', async () => {
+    const user = ['setpriv', '--reuid', `${USER}`, '--regid', `${USER}`, '--clear-groups', '--']
+    const wrapper = processLevels.namespaces.wrap({ ...NOTHING, tools: await findTools() })
+    const [command, ...args] = [...user, ...wrapper, 'sleep', '1000']
+    const env = { PATH: process.env['PATH'] ?? '', ...fixtureMark }
+    const request = { command, args, cwd: '/', env, signals: 'wrapper', filter: undefined } as const
+    for (let number = 0; number < 300; number++) {
+      const child = await directSpawner.spawn(request, undefined)
+      child.stdout.resume()
+      child.stderr.resume()
+      // Up to 15 ms. In every second case what it tells is only read when it is dead.
+      const moment = performance.now() + (number % 150) / 10
+      const isBusy = number % 2 === 0
+      while (performance.now() < moment) if (!isBusy) await tick()
+      if (number % 4 < 2) child.signal('group', 'SIGKILL')
+      else process.kill(child.pid, 'SIGKILL')
+      expect(await child.emptied).toEqual([])
+    }
+    expect(fixtureProcesses()).toEqual([])
+  }, 120_000)
 
   test.each(['read-only', 'read-write'] as const)(
     'a bind above the state directory, %s, shows a worker nothing of it but what is its own',
