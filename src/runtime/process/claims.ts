@@ -1,5 +1,6 @@
 /** Something that is held for a worker. */
 export interface Claim {
+  /** Rejects when any of it is left. */
   release(): Promise<unknown>
   /** The part of it that can be done while this process exits. */
   releaseNow(): void
@@ -13,6 +14,11 @@ export class Claims implements Claim {
   /** Where all of it is written down: released last, and kept for a later start as long as any of it is left. */
   recordIn(record: Claim): void {
     this.#record = record
+  }
+
+  /** For a later start: what is written down there is left, though none of the claims may know. */
+  keepRecord(): void {
+    this.#record = undefined
   }
 
   add(claim: Claim): void {

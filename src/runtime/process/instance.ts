@@ -142,10 +142,11 @@ export class ProcessInstance implements WorkerInstance {
     this.#phase = 'exited'
     this.#ended.abort(new Error('The worker exited'))
     const cause = await this.#findCause(end)
-    const survivors = [...(await this.#process.emptied), ...((await this.#cgroup?.release()) ?? [])]
+    const survivors = [...(await this.#process.emptied), ...((await this.#cgroup?.empty()) ?? [])]
     this.#phase = 'gone'
     await finishReading()
     this.#message ??= this.#explain(end, cause)
+    if (survivors.length > 0) this.#claims.keepRecord()
     await this.#release(this.#claims)
     disarm()
     if (survivors.length > 0) {

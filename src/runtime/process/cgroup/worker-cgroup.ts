@@ -72,7 +72,7 @@ export class WorkerCgroup implements Claim {
    *
    * @returns ids of the processes that would not die; the directories stay then.
    */
-  async release(): Promise<readonly number[]> {
+  async empty(): Promise<readonly number[]> {
     // Mostly nothing is left in it, and the kernel says so by letting it be removed.
     if (this.directories.every(({ path }) => removeNow(path))) return []
     const deadline = performance.now() + GIVE_UP_AFTER
@@ -82,6 +82,11 @@ export class WorkerCgroup implements Claim {
       if (performance.now() > deadline) return this.members()
       await delay(wait)
     }
+  }
+
+  async release(): Promise<void> {
+    const survivors = await this.empty()
+    if (survivors.length > 0) throw new Error(`Processes ${survivors.join(', ')} of the worker could not be killed`)
   }
 
   releaseNow(): void {

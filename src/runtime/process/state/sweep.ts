@@ -66,7 +66,7 @@ export async function endProcesses({ cgroups, bootId, process: leader, directory
   if (bootId !== (await readBootId())) return []
   const survivors: number[] = []
   const own = cgroups.filter(({ path }) => basename(path) === cgroupName(name))
-  if (own.length > 0) survivors.push(...(await new WorkerCgroup(own).release()))
+  if (own.length > 0) survivors.push(...(await new WorkerCgroup(own).empty()))
   if (leader !== undefined && (await isRunning(leader))) {
     signalGroup(leader.pid, 'SIGKILL')
     survivors.push(...(await emptyGroup(leader.pid)))

@@ -42,7 +42,7 @@ describe.runIf(isRoot)('without cgroup.kill', () => {
     const paths = cgroup.directories.map(({ path }) => path)
     runIn(paths, ['/usr/bin/python3', '-c', BOMB])
     await vi.waitUntil(async () => (await cgroup.members()).length > 20, { timeout: 20_000 })
-    expect(await cgroup.release()).toEqual([])
+    expect(await cgroup.empty()).toEqual([])
     expect(fixtureProcesses()).toEqual([])
   })
 })
