@@ -144,12 +144,14 @@ export function relayInformation(
 export function resetConnection(socket: Socket | null): void {
   // Node has no word for the connection beneath that of TLS, which refuses to be reset itself.
   const { _parent: beneath } = (socket ?? {}) as { _parent?: Socket | null }
+  const connection = beneath ?? socket
   try {
-    ;(beneath ?? socket)?.resetAndDestroy()
+    connection?.resetAndDestroy()
   } catch {
     // It is no TCP.
-    socket?.destroy()
   }
+  // Node waits until all is written.
+  connection?.destroy()
 }
 
 /** undici has only the last piece of a phrase that came in several: the end of the standard one, or nothing, stands for that. */

@@ -1,9 +1,12 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { Server as NetServer } from 'node:net'
+import { connect, Server as NetServer } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { expect, test } from 'vitest'
+import { createGateway, fromHeader } from 'corral/h3'
 import { Connections } from '../../../src/adapters/h3/connections.ts'
-import { dial, listenOn, signal } from './_scene.ts'
+import { FakePool } from './_pool.ts'
+import { dial, httpWorker, listenOn, signal } from './_scene.ts'
 
 test('closing does not cut a finished response that waits for a slow client', async () => {
   const size = 32 * 1024 * 1024
@@ -32,3 +35,24 @@ test('closing does not cut a finished response that waits for a slow client', as
   await closed
   expect(read).toBeGreaterThan(size)
 })
+
+test.each([false, true])(
+  'closing does not wait for a client that does not read, behind its grace (TLS: %s)',
+  async (tls) => {
+    const flood = Buffer.alloc(32 * 1024 * 1024)
+    const pool = new FakePool({ host: '127.0.0.1', port: await listenOn(httpWorker((_req, res) => res.end(flood))) })
+    const listener = await createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') }).listen({
+      port: 0,
+      tls,
+    })
+    const { port } = listener
+    const client = tls ? connectTls({ port, rejectUnauthorized: false }) : connect(port)
+    client.on('error', () => {})
+    client.write('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+    await once(client, 'readable')
+    await pool.until(() => pool.granted === 1)
+    await listener.close({ grace: 0 })
+    expect(await pool.idle()).toBe(0)
+    client.destroy()
+  },
+)
