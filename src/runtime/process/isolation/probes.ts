@@ -53,11 +53,11 @@ export async function probeLevel(
       supervisor: grounds.root,
     } as const
     const wrapper = levels[level].wrap(wrapping)
-    const result = await run([...wrapper, 'true'], signals, filter && file)
+    const result = await run([...wrapper, 'true'], signals, filter && file, directory.home)
     if (result.exitCode !== 0) {
       return unavailable(probe, `${tools[0]} failed: ${result.output}`, explainBubblewrap(result.output))
     }
-    const obstacle = socket === 'memory' ? await findObstacle(wrapper, filter && file) : undefined
+    const obstacle = socket === 'memory' ? await findObstacle(wrapper, filter && file, directory.home) : undefined
     if (obstacle === undefined) return { probe, status: 'available', detail: `${tools.join(' and ')} worked` }
     return unavailable(probe, `the socket of a worker could not be reached in it: ${obstacle}`, REACH)
   } finally {
@@ -69,9 +69,13 @@ const REACH =
   'let this process see into others (CAP_SYS_PTRACE; docker run --cap-add SYS_PTRACE), or leave the limit out'
 
 /** What keeps us from reaching into a sandbox, if anything does. */
-async function findObstacle(wrapper: readonly string[], filter: string | undefined): Promise<string | undefined> {
+async function findObstacle(
+  wrapper: readonly string[],
+  filter: string | undefined,
+  home: string,
+): Promise<string | undefined> {
   try {
-    await withRunning(wrapper, filter, (wrapperId) => {
+    await withRunning(wrapper, filter, home, (wrapperId) => {
       closeSync(openInside(wrapperId, SOCKET_DIRECTORY, constants.O_RDONLY | constants.O_DIRECTORY))
     })
     return undefined

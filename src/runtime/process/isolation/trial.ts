@@ -32,9 +32,10 @@ export async function run(
   [command = '', ...args]: readonly string[],
   signals: Level['signals'] = 'group',
   filter?: string,
+  home?: string,
 ) {
   try {
-    const env = createEnvironment({})
+    const env = environmentOf(home)
     const child = await directSpawner.spawn({ command, args, cwd: undefined, env, signals, filter }, undefined)
     const limit = setTimeout(() => child.signal('group', 'SIGKILL'), PROBE_TIMEOUT)
     const output = new OutputTail()
@@ -50,16 +51,22 @@ export async function run(
   }
 }
 
+/** By which what a trial leaves, when this process is killed within it, is found as what a worker leaves is. */
+function environmentOf(home: string | undefined): Record<string, string> {
+  return createEnvironment(home === undefined ? {} : { HOME: home })
+}
+
 /**
  * Looks at a wrapped command while that runs. It is asked to end, and killed if it does not.
  */
 export async function withRunning(
   wrapper: readonly string[],
   filter: string | undefined,
+  home: string,
   look: (pid: number) => void,
 ): Promise<void> {
   const [command, ...args] = [...wrapper, '/bin/sh', '-c', 'echo up; exec sleep 60']
-  const env = createEnvironment({})
+  const env = environmentOf(home)
   const child = await directSpawner.spawn({ command, args, cwd: undefined, env, signals: 'wrapper', filter }, undefined)
   const limit = setTimeout(() => child.signal('group', 'SIGKILL'), PROBE_TIMEOUT)
   let seen!: () => void
