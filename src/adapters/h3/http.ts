@@ -4,14 +4,14 @@ import type { Lease } from '../../index.ts'
 import { RequestBody, assertUnread, bufferedBody, discard, hasBody } from './body.ts'
 import { BodyWatch } from './body-watch.ts'
 import type { Core } from './core.ts'
-import { http2Request, resetStream, sentByAll } from './http2.ts'
+import { http2Request, sentByAll } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import type { Forward } from './forward.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
 import { toRefusal } from './problem.ts'
 import { isConnectionLoss, isIdempotent, maxIdleOnce } from './repeat.ts'
-import { addTrailers, refuse, relayInformation, resetConnection, writeHead } from './response.ts'
+import { addTrailers, cutResponse, refuse, relayInformation, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Sender } from './send-limit.ts'
 import type { Lane, Upstream } from './upstream.ts'
@@ -377,13 +377,10 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
     this.#phase = 'ended'
     this.#seen?.cut()
     this.#dropLane()
-    const res = this.#res
     void this.#reportCut(cause)
-    if (resetStream(res)) return
-    // A body that is delimited by the close would look complete. Of a client that takes nothing, the system would keep what waits.
-    const isDelimited = res.chunkedEncoding || this.#length !== -1
-    if (!isDelimited || toRefusal(cause).code === 'CLIENT_TIMEOUT') resetConnection(res.socket)
-    res.destroy()
+    // A body that is delimited by the close would look complete.
+    const isDelimited = this.#res.chunkedEncoding || this.#length !== -1
+    cutResponse(this.#res, isDelimited && toRefusal(cause).code !== 'CLIENT_TIMEOUT' ? 'end' : 'reset')
   }
 
   async #reportCut(cause: unknown): Promise<void> {

@@ -46,10 +46,7 @@ export function senderOf(core: Core, req: IncomingMessage, res: ServerResponse, 
     },
     onClientStalled() {
       core.report(req, clientStalled(), { sessionId, cut: true })
-      if (resetStream(res)) return
-      // The system would keep what waits for it, for as long as the client lives.
-      resetConnection(res.socket)
-      res.destroy()
+      cutResponse(res, 'reset')
     },
   }
   const taken = () => core.sendLimit.delete(sender)
@@ -135,6 +132,16 @@ export function relayInformation(
   } catch {
     // Node refuses a `Link` that it cannot read. A hint may be left out.
   }
+}
+
+/**
+ * Breaks a response off. Of a client that takes nothing only a reset drops what waits for it: at an end the system would keep that for
+ * as long as the client lives.
+ */
+export function cutResponse(res: ServerResponse, connection: 'end' | 'reset'): void {
+  if (resetStream(res)) return
+  if (connection === 'reset') resetConnection(res.socket)
+  res.destroy()
 }
 
 /**
