@@ -149,16 +149,30 @@ export function cutResponse(res: ServerResponse, connection: 'end' | 'reset'): v
  * `close_notify` (RFC 9112 §9.8), and many clients do not look. Through a unix socket nothing can tell.
  */
 export function resetConnection(socket: Socket | null): void {
+  if (socket === null) return
   // Node has no word for the connection beneath that of TLS, which refuses to be reset itself.
-  const { _parent: beneath } = (socket ?? {}) as { _parent?: Socket | null }
-  const connection = beneath ?? socket
+  const { _parent: beneath } = socket as { _parent?: Socket | null }
+  if (isShuttingDown(socket)) {
+    // Beneath TLS that may wait for a client that takes nothing.
+    if (beneath != null) beneath.destroy()
+    else socket.prependOnceListener('finish', () => reset(socket))
+  } else {
+    reset(beneath ?? socket)
+  }
+}
+
+/** All is written, and the end is on its way. Until it is sent, libuv refuses a reset, and Node would never close the connection. */
+function isShuttingDown(socket: Socket): boolean {
+  return socket.writableEnded && !socket.writableFinished && socket.writableLength === 0
+}
+
+function reset(connection: Socket): void {
   try {
-    connection?.resetAndDestroy()
+    connection.resetAndDestroy()
   } catch {
     // It is no TCP.
+    connection.destroy()
   }
-  // Node waits until all is written.
-  connection?.destroy()
 }
 
 /** undici has only the last piece of a phrase that came in several: the end of the standard one, or nothing, stands for that. */

@@ -56,3 +56,30 @@ test.each([false, true])(
     client.destroy()
   },
 )
+
+test.each([false, true])(
+  'closing ends connections that are ending already, whenever its grace ends (TLS: %s)',
+  async (tls) => {
+    const pool = new FakePool({ host: '127.0.0.1', port: await listenOn(httpWorker((_req, res) => res.end('served'))) })
+    const listener = await createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') }).listen({
+      port: 0,
+      tls,
+    })
+    const { port } = listener
+    const client = tls ? connectTls({ port, rejectUnauthorized: false }) : connect(port)
+    client.on('error', () => {})
+    client.write('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+    await once(client, 'data')
+    await pool.until(() => pool.open === 0)
+    const closed = new Promise((resolve) => {
+      // Between an immediate and a timer that is due, the system is not looked at: the ends are still on their way.
+      setImmediate(() => {
+        resolve(listener.close({ grace: 0 }))
+        const until = performance.now() + 10
+        while (performance.now() < until);
+      })
+    })
+    await closed
+    client.destroy()
+  },
+)
