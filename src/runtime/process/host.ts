@@ -25,14 +25,13 @@ export interface HostRequest extends SandboxRequest {
 }
 
 /**
- * Opens what workers share, unless they are neither isolated nor limited: a state directory, and a helper that starts them
- * and outlives this process for as long as it takes to end them.
+ * Opens what workers share: a state directory, and a helper that starts them and outlives this process for as long as it takes
+ * to end them. Not for workers that are neither isolated nor limited, unless a state directory is asked for.
  *
  * @throws `SANDBOX_UNAVAILABLE`, `STATE_DIRECTORY_IN_USE`, `INVALID_OPTION`, or when the helper cannot be started.
  */
 export async function openHost(request: HostRequest): Promise<Host> {
-  const isPlain = request.isolation.level === 'none' && Object.keys(request.limits).length === 0
-  if (isPlain || process.platform === 'win32') return plainHost(request)
+  if (isPlain(request) || process.platform === 'win32') return plainHost(request)
   const state = await openStateDirectory(request.stateDirectory)
   try {
     checkBinds(request.isolation.binds, state.path)
@@ -65,6 +64,11 @@ export async function openHost(request: HostRequest): Promise<Host> {
     await closeStateDirectory(state)
     throw error
   }
+}
+
+function isPlain({ isolation, limits, stateDirectory }: HostRequest): boolean {
+  const isLimited = Object.values(limits).some((limit) => limit !== undefined)
+  return isolation.level === 'none' && !isLimited && stateDirectory === undefined
 }
 
 /**

@@ -1,6 +1,8 @@
-import { readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { createPool, processWorker, type ProcessWorkerOptions } from 'corral'
 import { openHost } from '../../../src/runtime/process/host.ts'
 import { launchProcess } from '../../../src/runtime/process/launch.ts'
 import { processWorkerOptions } from '../../../src/runtime/process/options.ts'
@@ -18,6 +20,29 @@ leavesNoProcess()
 function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
 }
+
+describe.runIf(process.platform === 'linux')('a worker at level none is started', () => {
+  async function parentOfWorker(options: Partial<ProcessWorkerOptions>): Promise<number> {
+    const backend = processWorker({ ...fixture('echo-server'), isolation: 'none', ...options })
+    const pool = await createPool({ worker: backend, size: { min: 0, max: 1 } })
+    onTestFinished(() => pool.close())
+    using lease = await pool.acquire('red')
+    return parentOf(lease.worker.pid!)
+  }
+
+  test('by this process, when it has no limit, however that is said', async () => {
+    expect(await parentOfWorker({})).toBe(process.pid)
+    expect(await parentOfWorker({ limits: { memory: undefined, disk: undefined } })).toBe(process.pid)
+  })
+
+  test('by a helper, when it has a limit, or a state directory is named', async () => {
+    expect(await parentOfWorker({ limits: { files: 100 } })).not.toBe(process.pid)
+    const stateDirectory = mkdtempSync(join(tmpdir(), 'helper-'))
+    onTestFinished(() => rmSync(stateDirectory, { recursive: true }))
+    expect(await parentOfWorker({ stateDirectory })).not.toBe(process.pid)
+    expect(readdirSync(stateDirectory)).toContain('own')
+  })
+})
 
 test.runIf(process.platform === 'linux')(
   'a helper that answers no command, as when somebody has stopped it, is killed, and another one takes over',
