@@ -71,12 +71,8 @@ export class ProcessInstance implements WorkerInstance {
     this.#readyLine = readyLine
     const report = settings.onOutput && createReporter(settings.onOutput)
     this.#stdout = new OutputTail({
-      onLine: (text) => {
-        readyLine?.test(text)
-        report?.(text, { stream: 'stdout', workerId, pid })
-      },
-      onPartialLine: readyLine?.test,
-      isEveryLineWanted: () => readyLine !== undefined && this.#phase === 'starting',
+      onLine: (text) => report?.(text, { stream: 'stdout', workerId, pid }),
+      search: readyLine?.test,
     })
     this.#stderr = new OutputTail({ onLine: (text) => report?.(text, { stream: 'stderr', workerId, pid }) })
 

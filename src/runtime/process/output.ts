@@ -13,10 +13,11 @@ export interface OutputListeners {
    * left out.
    */
   readonly onLine?: ((line: string) => void) | undefined
-  /** Gets what there is of the unfinished line, whenever that has grown. */
-  readonly onPartialLine?: ((text: string) => void) | undefined
-  /** Whether no line may be left out now. @default () => false */
-  readonly isEveryLineWanted?: (() => boolean) | undefined
+  /**
+   * Gets every line before it is told, those that are left out as well, and what there is of the unfinished one whenever that has
+   * grown; until it returns `true`, as what it looks for has come.
+   */
+  readonly search?: ((text: string) => boolean) | undefined
 }
 
 /**
@@ -25,7 +26,8 @@ export interface OutputListeners {
  * of lines only the last ones of each chunk are looked at: a worker that writes nothing else must not keep this process busy.
  */
 export class OutputTail {
-  readonly #listeners: OutputListeners
+  readonly #onLine: ((line: string) => void) | undefined
+  #search: ((text: string) => boolean) | undefined
   readonly #lines: string[] = []
   readonly #line = Buffer.alloc(MAX_LINE_BYTES)
   #size = 0
@@ -39,25 +41,25 @@ export class OutputTail {
   readonly #now: () => number
 
   /** @param now milliseconds of a clock that never goes back. */
-  constructor(listeners: OutputListeners = {}, now: () => number = () => performance.now()) {
-    this.#listeners = listeners
+  constructor({ onLine, search }: OutputListeners = {}, now: () => number = () => performance.now()) {
+    this.#onLine = onLine
+    this.#search = search
     this.#now = now
   }
 
   write(chunk: Buffer): void {
     this.#lookAtClock()
-    const isEveryLineWanted = this.#listeners.isEveryLineWanted?.() === true
-    let rest = this.#takeLines(chunk, isEveryLineWanted ? Number.POSITIVE_INFINITY : MAX_TOLD - this.#told, 'told')
+    let rest = this.#takeLines(chunk, MAX_TOLD - this.#told, 'told')
     if (rest.includes(NEWLINE)) rest = this.#leaveOut(rest)
     const before = this.#size
     this.#append(rest)
-    if (this.#size > before) this.#listeners.onPartialLine?.(this.#partialLine())
+    if (this.#size > before && this.#search !== undefined) this.#look(this.#partialLine())
   }
 
   /** The stream is over: what there is of the last line counts as a line. */
   end(): void {
     this.#tellLeftOut()
-    if (this.#size > 0) this.#finishLine('told')
+    if (this.#size > 0) this.#finishLine(this.#partialLine(), 'told')
   }
 
   /** The last lines, oldest first, the unfinished one included. */
@@ -77,35 +79,46 @@ export class OutputTail {
     for (let left = count; left > 0; left--) {
       const end = chunk.indexOf(NEWLINE, start)
       if (end === -1) break
-      this.#append(chunk.subarray(start, end))
-      this.#finishLine(as)
+      this.#finishLine(this.#lineOf(chunk, start, end), as)
       start = end + 1
     }
     return chunk.subarray(start)
   }
 
-  /** Takes of too many lines only the last ones, and tells of none. @returns what comes behind them. */
+  /** The line that ends there, of which a part may have come before. */
+  #lineOf(chunk: Buffer, start: number, end: number): string {
+    // Most lines come whole.
+    if (this.#size === 0 && end - start <= MAX_LINE_BYTES) return withoutReturn(chunk.toString('utf8', start, end))
+    this.#append(chunk.subarray(start, end))
+    return this.#partialLine()
+  }
+
+  /** Takes of too many lines only the last ones, unless something is looked for, and tells of none. @returns what comes behind them. */
   #leaveOut(lines: Buffer): Buffer {
     const before = this.#size
-    const last = lines.subarray(beginOfLast(lines))
+    const last = this.#search === undefined ? lines.subarray(beginOfLast(lines)) : lines
     if (last.length < lines.length) {
       this.#size = 0
       this.#cut = false
     }
-    const rest = this.#takeLines(last, MAX_LINES, 'kept')
+    const rest = this.#takeLines(last, Number.POSITIVE_INFINITY, 'kept')
     this.#leftOut += before + lines.length - rest.length
     return rest
   }
 
-  #finishLine(as: 'told' | 'kept'): void {
-    const line = this.#partialLine()
+  #finishLine(line: string, as: 'told' | 'kept'): void {
     this.#size = 0
     this.#cut = false
     this.#lines.push(line)
     if (this.#lines.length > MAX_LINES) this.#lines.shift()
+    this.#look(line)
     if (as === 'kept') return
     this.#told++
-    this.#listeners.onLine?.(line)
+    this.#onLine?.(line)
+  }
+
+  #look(text: string): void {
+    if (this.#search?.(text) === true) this.#search = undefined
   }
 
   #lookAtClock(): void {
@@ -118,15 +131,19 @@ export class OutputTail {
 
   #tellLeftOut(): void {
     if (this.#leftOut === 0) return
-    this.#listeners.onLine?.(`… ${this.#leftOut} bytes of output left out: more than ${MAX_TOLD} lines in a second`)
+    this.#onLine?.(`… ${this.#leftOut} bytes of output left out: more than ${MAX_TOLD} lines in a second`)
     this.#leftOut = 0
   }
 
   #partialLine(): string {
     // The decoder holds back a character whose end is missing.
     const text = new StringDecoder('utf8').write(this.#line.subarray(0, this.#size))
-    return this.#cut ? `${text}…` : text.replace(/\r$/, '')
+    return this.#cut ? `${text}…` : withoutReturn(text)
   }
+}
+
+function withoutReturn(line: string): string {
+  return line.endsWith('\r') ? line.slice(0, -1) : line
 }
 
 /** Where the last lines of what ends none or some begin, which are kept in any case. */

@@ -2,8 +2,8 @@
 export interface ReadyLine {
   /** Resolves when it has been seen. */
   readonly seen: Promise<void>
-  /** Is to get every line, and the unfinished one as it grows: a prompt never ends its line. */
-  readonly test: (text: string) => void
+  /** Is to get every line, and the unfinished one as it grows: a prompt never ends its line. @returns whether it has been seen. */
+  readonly test: (text: string) => boolean
 }
 
 /** Waits for a line that contains `line` or matches it. */
@@ -17,6 +17,7 @@ export function watchForLine(line: string | RegExp): ReadyLine {
   const test = (text: string) => {
     isSeen ||= matches(text)
     if (isSeen) resolve()
+    return isSeen
   }
   return { seen, test }
 }

@@ -65,11 +65,11 @@ describe('listeners', () => {
     expect(lines).toEqual(['one', 'two', 'three'])
   })
 
-  test('get the unfinished line as it grows', () => {
+  test('that look for something get each line, and the unfinished one as it grows, until it has come', () => {
     const texts: string[] = []
-    const tail = new OutputTail({ onPartialLine: (text) => texts.push(text) })
-    for (const chunk of ['a\n> ', 'x', '\n', 'b']) tail.write(Buffer.from(chunk))
-    expect(texts).toEqual(['> ', '> x', 'b'])
+    const tail = new OutputTail({ search: (text) => texts.push(text) === 5 })
+    for (const chunk of ['a\n> ', 'x', '\n', 'b', 'c', '\n']) tail.write(Buffer.from(chunk))
+    expect(texts).toEqual(['a', '> ', '> x', '> x', 'b'])
   })
 })
 
@@ -108,10 +108,15 @@ describe('of a flood of lines', () => {
     expect(told.slice(1_000)).toEqual([expect.stringMatching(notice)])
   })
 
-  test('none is left out while every line is wanted', () => {
-    const { told, tail } = flooded({ isEveryLineWanted: () => true })
+  test('none is left out for whoever looks for something, until it has come', () => {
+    const seen: string[] = []
+    const { told, tail } = flooded({ search: (line) => seen.push(line) === 4_000 })
     tail.write(Buffer.from(flood))
-    expect(told).toHaveLength(5_000)
+    expect([seen.length, seen.at(-1)]).toEqual([4_000, 'line 3999'])
+    expect(told).toHaveLength(1_000)
+    expect(tail.lines()).toHaveLength(50)
+    tail.write(Buffer.from('one more\n'))
+    expect(seen).toHaveLength(4_000)
   })
 
   test('no more than the last ones of a chunk is looked at', () => {
