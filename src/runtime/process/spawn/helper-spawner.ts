@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { readdir, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -18,6 +19,8 @@ function helperFile(): string {
   return createRequire(import.meta.url).resolve('#spawn-helper')
 }
 
+/** The socket through which the output of workers comes is called so, with the number of its supervisor. */
+const OUTPUT = 'output.'
 /** Longest silence of the helper upon a command, in milliseconds: long enough for a machine that thrashes. */
 const ANSWER_TIMEOUT = 30_000
 /** What it takes for an answer where there is no time to wait for one, in milliseconds. */
@@ -43,7 +46,8 @@ export class HelperSpawner implements Spawner {
 
   /** Resolves once the helper is there. */
   static async open(state: StateDirectory, answerTimeout: number = ANSWER_TIMEOUT): Promise<HelperSpawner> {
-    const output = join(state.own, `output.${state.generation}`)
+    await removeOutputs(state.own)
+    const output = join(state.own, `${OUTPUT}${state.generation}`)
     const spawner = new HelperSpawner(state, await OutputServer.listen(output), output, answerTimeout)
     try {
       await spawner.#running()
@@ -100,6 +104,12 @@ export class HelperSpawner implements Spawner {
       throw error
     }
   }
+}
+
+/** Those of supervisors that were killed, whose state directory is this one's now. */
+async function removeOutputs(directory: string): Promise<void> {
+  const outputs = (await readdir(directory)).filter((name) => name.startsWith(OUTPUT))
+  await Promise.all(outputs.map((name) => rm(join(directory, name), { force: true })))
 }
 
 /** One life of the helper process. */

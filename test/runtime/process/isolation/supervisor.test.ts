@@ -103,6 +103,7 @@ describe.runIf(process.platform === 'linux').each(['group', 'namespaces', 'full'
     expect([leftIn(directory), readLedgers(directory)]).toEqual([[], []])
     expect(cgroups.filter(({ path }) => existsSync(path))).toEqual([])
     await pool.close()
+    expect(readdirSync(join(directory, 'own'))).toEqual(['ledger'])
   })
 
   test('a helper that is killed costs its sessions, and another one takes over', async () => {
