@@ -123,17 +123,20 @@ async function runTests(copy, files) {
 }
 
 /**
- * A file that could not be loaded catches nothing: its defect is no defect but nonsense.
+ * A file of which no test was run, as it could not be loaded or prepared, catches nothing: its defect is no defect but nonsense. One
+ * that fails behind its tests, by what they leave, does.
  *
  * @param {{ testResults: { name: string, message: string, status: string, assertionResults: { status: string, fullName: string }[] }[] }} report
  */
 function failuresOf({ testResults }) {
-  const unloaded = testResults.find(
-    ({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0,
-  )
-  if (unloaded) throw new Error(`${unloaded.name} could not be loaded: ${unloaded.message}`)
-  const all = testResults.flatMap(({ assertionResults }) => assertionResults)
-  return all.filter(({ status }) => status === 'failed').map(({ fullName }) => fullName)
+  return testResults.flatMap(({ name, message, status, assertionResults }) => {
+    const failed = assertionResults.filter((result) => result.status === 'failed').map(({ fullName }) => fullName)
+    if (status !== 'failed' || failed.length > 0) return failed
+    if (assertionResults.every((result) => result.status !== 'passed')) {
+      throw new Error(`${name} could not be run: ${message}`)
+    }
+    return [`${basename(name)}: ${message}`]
+  })
 }
 
 /** @param {string} cwd @param {string[]} command */
