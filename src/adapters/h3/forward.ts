@@ -27,7 +27,7 @@ export class Forward {
   readonly #issued: Field | undefined
   readonly #issuesIn: string | undefined
   readonly #adoption: Adoption | undefined
-  /** Whether the session ends with the request: its worker has not named it, or the client has said goodbye. */
+  /** Whether the session ends with the request: nobody has been told its name, or the client has said goodbye. */
   #endsSession: boolean
   /** Whether the client waits for a `100 Continue` that is ours to send. */
   readonly mustContinue: boolean
@@ -43,7 +43,7 @@ export class Forward {
     this.#issued = identity.issued
     this.#issuesIn = identity.issuesIn
     this.#adoption = identity.adoption
-    this.#endsSession = identity.adoption?.step === 'adopt'
+    this.#endsSession = identity.adoption?.step === 'adopt' || identity.issued !== undefined
     this.mustContinue = mustContinue
   }
 
@@ -71,6 +71,7 @@ export class Forward {
   answered(status: number, headers: string[], { session }: Lease): void {
     if (this.#issuesIn !== undefined) leaveOut(headers, (name) => name === this.#issuesIn)
     if (this.#issued !== undefined) {
+      this.#endsSession = false
       headers.push(...this.#issued)
       if (status !== 101) keepPrivate(headers)
     }

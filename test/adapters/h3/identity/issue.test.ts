@@ -6,7 +6,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { QueueFullError } from 'corral'
 import { fromCookie, fromHeader, fromPath, fromQuery } from 'corral/h3'
 import type { GatewayOptions } from 'corral/h3'
-import { dial, get, openScene } from '../_scene.ts'
+import { dial, get, openScene, signal } from '../_scene.ts'
 
 const key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
 const cookie = { sessionId: fromCookie('sid'), issue: true } as const
@@ -74,6 +74,46 @@ describe('with issue, a client that names no session', () => {
     const later = await get(port, '/', { cookie: 'sid=mine', 'x-session-id': 'mine' })
     expect(later.headers.get('cache-control')).toBe('public, max-age=600')
     expect(later.headers.get('cdn-cache-control')).toBe('public')
+  })
+
+  test.each([
+    ['that resets the connection', 502],
+    ['that answers too late', 504],
+  ])('leaves no session behind when its worker is one %s', async (_what, status) => {
+    const worker = createServer((req) => {
+      if (status === 502) req.socket.resetAndDestroy()
+    })
+    const { port, pool } = await openScene(worker, { ...cookie, upstream: { headersTimeout: 50 } })
+    const response = await get(port, '/')
+    expect([response.status, response.headers.get('set-cookie')]).toEqual([status, null])
+    await pool.until(() => pool.ended.length > 0)
+    expect([pool.ended, pool.open]).toEqual([pool.acquired, 0])
+  })
+
+  test.each([
+    ['request', ''],
+    ['handshake', `Connection: Upgrade\r\nUpgrade: websocket\r\n${key}\r\n`],
+  ])('leaves no session behind when it leaves before its %s is answered', async (_what, lines) => {
+    const arrived = signal()
+    const worker = createServer(() => arrived.resolve())
+    worker.on('upgrade', () => arrived.resolve())
+    const { port, pool } = await openScene(worker, cookie)
+    const client = await dial(port)
+    client.send(`GET / HTTP/1.1\r\nHost: a\r\n${lines}\r\n`)
+    await arrived.promise
+    client.socket.destroy()
+    await pool.until(() => pool.ended.length > 0)
+    expect([pool.ended, pool.open]).toEqual([pool.acquired, 0])
+  })
+
+  test('keeps its session when it leaves within the response', async () => {
+    const { port, pool } = await openScene((_req, res) => void res.write('begun'), cookie)
+    const client = await dial(port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    await client.take('begun')
+    client.socket.destroy()
+    await pool.idle()
+    expect(pool.ended).toEqual([])
   })
 
   test('gets it by the first source that can carry one', async () => {
