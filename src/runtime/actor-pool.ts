@@ -38,6 +38,7 @@ export class ActorPool implements Pool {
     workersCrashed: 0,
     workersOutOfMemory: 0,
     workersWorn: 0,
+    resetsFailed: 0,
   }
   readonly #tenants: TenantLedger
   readonly #workerDrains = new WorkerDrains()
@@ -251,6 +252,9 @@ export class ActorPool implements Pool {
         break
       case 'worker.worn':
         this.#totals.workersWorn++
+        break
+      case 'worker.draining':
+        if (fact.failure?.code === 'WORKER_RESET_FAILED') this.#totals.resetsFailed++
         break
       case 'worker.dead':
         this.#workerDrains.finish(fact.workerId)

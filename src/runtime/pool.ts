@@ -132,11 +132,14 @@ export interface PoolStats {
     readonly sessionsEnded: number
     readonly sessionsLost: number
     readonly workersStarted: number
+    /** Those that failed to start, died or stopped answering. */
     readonly workersCrashed: number
     /** Those of them that were killed for want of memory. */
     readonly workersOutOfMemory: number
     /** Those that were replaced, or are to be, for their sessions, age or memory. */
     readonly workersWorn: number
+    /** Reset hooks that failed: each costs a worker that was to be used again, and none counts as a crash. */
+    readonly resetsFailed: number
   }
   /** How far the workers are isolated; absent when their backend does not say. */
   readonly isolation?: BackendStatus

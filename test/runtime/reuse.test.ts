@@ -120,6 +120,7 @@ describe('with a reset hook', () => {
     const scene = await openPool({ ...one, session: { reuse: { reset } } })
     await serve(scene, 'a')
     expect(scene.told('worker.dead')).toMatchObject([{ workerId: 'w1', reason: 'failed' }])
+    expect(scene.pool.stats().totals).toMatchObject({ resetsFailed: 1, workersCrashed: 0 })
     expect((await scene.acquire('b')).worker.id).toBe('w2')
   })
 

@@ -63,6 +63,7 @@ const poolStats = {
       workersCrashed: count,
       workersOutOfMemory: count,
       workersWorn: count,
+      resetsFailed: count,
     })
     .describe('Counts since the pool was made.'),
   isolation: z
