@@ -122,7 +122,8 @@ export function trustedHeader(name: string, options: TrustedHeaderOptions = {}):
     const found = onlyField(req, lower)
     return isPrincipal(found) ? found : undefined
   }
-  return Object.assign(authorize, { reads: [lower] })
+  // Nothing that a client could send would help: its proxy is to name it.
+  return Object.assign(authorize, { reads: [lower], challenge: 'TrustedHeader' })
 }
 
 /**

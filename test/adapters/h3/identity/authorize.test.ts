@@ -145,7 +145,10 @@ describe('trustedHeader', () => {
     const { port, pool } = await openScene((_req, res) => res.end('ok'), { authorize: header(options) })
     const client = await dial(port)
     client.send(`GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${line}\r\n\r\n`)
-    expect(await client.head()).toMatch(/^HTTP\/1\.1 401 /)
+    const head = await client.head()
+    expect(head).toMatch(/^HTTP\/1\.1 401 /)
+    // Of no use to anybody would be to ask for a token.
+    expect(head).toMatch(/^www-authenticate: TrustedHeader\r$/im)
     expect(pool.acquired).toEqual([])
   })
 
