@@ -214,7 +214,7 @@ export class ProcessInstance implements WorkerInstance {
   async #refuseStranger(): Promise<void> {
     const { port } = this.#reserved
     if (this.#isListenerKnown || port === undefined) return
-    const owner = await findListenerOwner(port, this.pid)
+    const owner = await findListenerOwner(port, this.pid, this.#cgroup)
     if (owner === 'own' || owner === 'unknown') this.#isListenerKnown = true
     if (owner !== 'foreign' || !this.#isRunning()) return
     this.#message =

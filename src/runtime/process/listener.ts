@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { listProcesses, readProcess, socketInodes } from './_proc.ts'
 import type { ProcessEntry } from './_proc.ts'
+import type { WorkerCgroup } from './cgroup/worker-cgroup.ts'
 
 /**
- * Who listens on a port: the worker or one of its descendants (`own`), a stranger (`foreign`), nobody (`nobody`), or
+ * Who listens on a port: the worker or what it has started (`own`), a stranger (`foreign`), nobody (`nobody`), or
  * somebody that we may not look at (`unknown`).
  */
 export type ListenerOwner = 'own' | 'foreign' | 'nobody' | 'unknown'
@@ -22,8 +23,14 @@ const ANY_IPV6 = '0'.repeat(32)
 /**
  * Tells whose socket answers on 127.0.0.1:`port`. A port that was free when it was picked may have been taken before the
  * worker came to listen, and a session must never reach a stranger's process.
+ *
+ * @param cgroup of the worker: by which a daemon is known, whose ancestors are gone.
  */
-export async function findListenerOwner(port: number, leader: number): Promise<ListenerOwner> {
+export async function findListenerOwner(
+  port: number,
+  leader: number,
+  cgroup?: Pick<WorkerCgroup, 'members'>,
+): Promise<ListenerOwner> {
   if (process.platform !== 'linux') return 'unknown'
   const inodes = await listeningInodes(port)
   if (inodes === undefined) return 'unknown'
@@ -35,7 +42,8 @@ export async function findListenerOwner(port: number, leader: number): Promise<L
   // Nearly always it is the leader itself; the whole process table is only read when it is not.
   const answers = [await owns(leader)]
   if (answers[0] === true) return 'own'
-  for (const pid of descendants(await listProcesses(), leader)) answers.push(await owns(pid))
+  const family = descendants(await listProcesses(), leader)
+  for (const pid of new Set([...family, ...((await cgroup?.members()) ?? [])])) answers.push(await owns(pid))
   if (answers.includes(true)) return 'own'
   const entry = await readProcess(leader)
   if (entry === undefined) return 'unknown' // Hidden from us (hidepid), as may be its descendants.

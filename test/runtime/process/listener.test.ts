@@ -42,6 +42,14 @@ describe.runIf(process.platform === 'linux')('the listener on a port', () => {
     expect(await findListenerOwner(await listen('127.0.0.1'), worker.pid!)).toBe('foreign')
   })
 
+  test('is what has left the worker and is in its cgroup', async () => {
+    const worker = await launchReady(fixture('echo-server'))
+    const port = await listen('127.0.0.1')
+    const members = async () => [worker.pid!, process.pid]
+    expect(await findListenerOwner(port, worker.pid!, { members })).toBe('own')
+    expect(await findListenerOwner(port, worker.pid!, { members: async () => [worker.pid!] })).toBe('foreign')
+  })
+
   test('is nobody', async () => {
     const port = await listen('127.0.0.1')
     for (const server of servers) await once(server.close(), 'close')

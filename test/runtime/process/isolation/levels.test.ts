@@ -1,8 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
-import { fixtureProcesses } from '../../../_processes.ts'
-import { end, isolated, levels, openPool, readLedgers, sh, stateDirectory, usesIsolation } from './_isolated.ts'
+import { fixture, fixtureProcesses } from '../../../_processes.ts'
+import { end, isolated, levels, openPool, readLedgers, send, sh, stateDirectory, usesIsolation } from './_isolated.ts'
 
 usesIsolation()
 
@@ -103,6 +103,21 @@ describe.runIf(process.platform === 'linux').each(['group', 'namespaces', 'full'
     expect(record?.cgroups.filter(({ path }) => existsSync(path))).toEqual([])
   })
 })
+
+// By its cgroup, or its namespace.
+describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0).each(['group', 'namespaces'] as const)(
+  'at level %s',
+  (level) => {
+    test('a worker that listens as a daemon is not taken for a stranger', async () => {
+      const { command, args, env } = fixture('echo-server')
+      const daemonise = '(setsid "$@" &); exec sleep 1000'
+      const options = { command: 'sh', args: ['-c', daemonise, 'sh', command, ...args], env, isolation: level }
+      const { pool } = await openPool(options)
+      using lease = await pool.acquire('red')
+      expect(JSON.parse(await send(lease.worker.address, 'GET', '/'))).toMatchObject({ count: 1 })
+    })
+  },
+)
 
 describe.runIf(process.platform === 'linux').each(['namespaces', 'full'] as const)('at level %s', (level) => {
   test('a worker sees its own processes alone', async () => {
