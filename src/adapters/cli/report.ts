@@ -3,6 +3,7 @@ import { createConsola } from 'consola/basic'
 import type { AdoptedSession, RequestRecord } from '../h3/index.ts'
 import { type PoolEvent, type PoolStats, type WorkerAddress, isCorralError } from '../../index.ts'
 import { formatDuration } from './duration.ts'
+import { LineOutput } from './line-output.ts'
 import { printFailure } from './print.ts'
 import { visible } from './visible.ts'
 
@@ -39,27 +40,38 @@ export type Report = (event: ReportEvent) => void
 
 /** Prints events: as lines to read, or as JSON objects, one a line. */
 export function createReport({ json }: { json: boolean }): Report {
-  return json ? reportJson : reportLine
+  const output = new LineOutput(process.stdout, {
+    onLoss: ({ message }) => printFailure(`Cannot write the output, lines of it are lost: ${message}`),
+    onMended: (lines) => {
+      report({ type: 'warning', message: `before the last line of this output, ${lines} could not be written` })
+    },
+  })
+  const report = json ? jsonReport(output) : lineReport(output)
+  return report
 }
 
-const output = createConsola({
-  // The default one hides events when NODE_ENV is "test".
-  level: 3,
-  // Else lines that are alike are held back and counted.
-  throttle: 0,
-  // Warnings are events as others are, and belong among them.
-  stderr: process.stdout,
-  formatOptions: { date: false },
-})
-
-function reportLine(event: ReportEvent): void {
-  if (event.type === 'error') printFailure(messageOf(event.error))
-  else if (isWarning(event)) output.warn({ message: describe(event), badge: false })
-  else output.info(describe(event))
+function lineReport(output: LineOutput): Report {
+  // It takes a stream, and does nothing but write to it.
+  const stdout = output as unknown as NodeJS.WriteStream
+  const consola = createConsola({
+    // The default one hides events when NODE_ENV is "test".
+    level: 3,
+    // Else lines that are alike are held back and counted.
+    throttle: 0,
+    stdout,
+    // Warnings are events as others are, and belong among them.
+    stderr: stdout,
+    formatOptions: { date: false },
+  })
+  return (event) => {
+    if (event.type === 'error') printFailure(messageOf(event.error))
+    else if (isWarning(event)) consola.warn({ message: describe(event), badge: false })
+    else consola.info(describe(event))
+  }
 }
 
-function reportJson(event: ReportEvent): void {
-  process.stdout.write(`${toJson(event, new Date())}\n`)
+function jsonReport(output: LineOutput): Report {
+  return (event) => void output.write(`${toJson(event, new Date())}\n`)
 }
 
 export function toJson(event: ReportEvent, time: Date): string {

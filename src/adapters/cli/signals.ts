@@ -1,3 +1,5 @@
+import { isClosed } from './line-output.ts'
+
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const
 
 /**
@@ -31,8 +33,10 @@ export function watchSignals(now: () => number = () => performance.now()): StopS
   }
   // Node would open its inspector, by which other processes of this user, workers maybe, could run code in here.
   process.on('SIGUSR1', () => {})
-  // Whoever read the output is gone; without a listener the process would end at once and leave its workers.
-  process.stdout.on('error', () => stop.abort('SIGPIPE'))
+  // Without a listener the process would end at once and leave its workers. A terminal that fails is gone.
+  process.stdout.on('error', (error) => {
+    if (isClosed(error) || process.stdout.isTTY) stop.abort('SIGPIPE')
+  })
   process.stderr.on('error', () => {})
   return { stop: stop.signal, cut: cut.signal }
 }

@@ -1,7 +1,12 @@
-import { readFileSync } from 'node:fs'
-import { describe, expect, test, vi } from 'vitest'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { text } from 'node:stream/consumers'
+import getPort from 'get-port'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
-import { type Cli, get, getJson, run, urlOf, usesCli } from './_cli.ts'
+import { type Cli, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
 
 usesCli()
 leavesNoProcess()
@@ -183,6 +188,41 @@ describe('a signal', () => {
     expect(await cli.exit).toMatchObject({ code: 0 })
     expect(fixtureProcesses()).toEqual([])
   })
+
+  test.runIf(process.platform === 'linux')(
+    'is needed all the same when the disk is full that the output goes to',
+    async () => {
+      const port = await getPort()
+      const full = openSync('/dev/full', 'w')
+      const args = [
+        `${root}dist/adapters/cli/main.js`,
+        'run',
+        '--access-log',
+        '--port',
+        String(port),
+        ...worker('echo-server'),
+      ]
+      const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', full, 'pipe'] })
+      closeSync(full)
+      onTestFinished(() => void child.kill('SIGKILL'))
+      const [stderr, exit] = [text(child.stderr!), once(child, 'exit')]
+      const url = `http://127.0.0.1:${port}`
+      await vi.waitUntil(
+        () =>
+          get(url, 'red').then(
+            (response) => response.ok,
+            () => false,
+          ),
+        { timeout: 20_000 },
+      )
+      // The same process, though every line of it was lost.
+      expect(await getJson(url, 'red')).toMatchObject({ count: expect.any(Number) })
+      child.kill('SIGTERM')
+      expect(await exit).toEqual([0, null])
+      expect(await stderr).toMatch(/^corral: Cannot write the output, lines of it are lost: ENOSPC[^\n]*\n$/)
+      expect(fixtureProcesses()).toEqual([])
+    },
+  )
 })
 
 describe('the admin listener', () => {
