@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { readdir, readFile, readlink } from 'node:fs/promises'
+import { listPids } from './pids.ts'
 
 /** One line of the process table, of Linux's /proc. */
 export interface ProcessEntry {
@@ -13,12 +14,9 @@ export interface ProcessEntry {
   readonly startTime: number
 }
 
-/** Every process that can be seen. Empty where there is no /proc. */
+/** Every process that can be seen. Empty where they cannot be listed. */
 export async function listProcesses(): Promise<ProcessEntry[]> {
-  if (process.platform !== 'linux') return []
-  const names = await readdir('/proc').catch(() => [])
-  const pids = names.map(Number).filter((pid) => pid > 0)
-  const entries = await Promise.all(pids.map(readProcess))
+  const entries = await Promise.all(((await listPids()) ?? []).map(readProcess))
   return entries.filter((entry) => entry !== undefined)
 }
 

@@ -42,13 +42,15 @@ export async function findListenerOwner(
   // Nearly always it is the leader itself; the whole process table is only read when it is not.
   const answers = [await owns(leader)]
   if (answers[0] === true) return 'own'
-  const family = descendants(await listProcesses(), leader)
+  const processes = await listProcesses()
+  const family = descendants(processes, leader)
   for (const pid of new Set([...family, ...((await cgroup?.members()) ?? [])])) answers.push(await owns(pid))
   if (answers.includes(true)) return 'own'
   const entry = await readProcess(leader)
   if (entry === undefined) return 'unknown' // Hidden from us (hidepid), as may be its descendants.
   if (entry.isZombie) return 'foreign' // It shows no descriptors any more, and has none.
-  return answers.includes(undefined) ? 'unknown' : 'foreign'
+  // Not to be listed: its descendants may be any.
+  return answers.includes(undefined) || processes.length === 0 ? 'unknown' : 'foreign'
 }
 
 /** Inodes of the sockets that a connection to 127.0.0.1:`port` may reach: the most specific address wins. */

@@ -49,6 +49,7 @@ describe.runIf(process.platform === 'linux')('corral doctor', () => {
       'level none',
       'level group',
       'parent-death signal',
+      'list of processes',
       'cgroup',
       'level namespaces',
       'level full',

@@ -1,5 +1,5 @@
 import { ownHierarchies, probeCgroup } from './cgroup-probe.ts'
-import { probeDisk, probeFiles, probeLevel, probeParentDeathSignal } from './probes.ts'
+import { probeDisk, probeFiles, probeLevel, probeParentDeathSignal, probeProcessList } from './probes.ts'
 import type { ProbeResult } from './trial.ts'
 
 /** One thing that isolation or limits need, tried out on this machine as this user. */
@@ -14,6 +14,7 @@ export async function diagnose(): Promise<readonly Diagnosis[]> {
     () => probeLevel({}, 'none'),
     () => probeLevel({}, 'group'),
     () => probeParentDeathSignal(),
+    () => probeProcessList(),
     () => probeCgroup({}, hierarchies, {}),
     () => probeLevel({}, 'namespaces'),
     () => probeLevel({}, 'full'),

@@ -2,6 +2,7 @@ import { closeSync, constants } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Claims } from '../claims.ts'
+import { listPids } from '../pids.ts'
 import { claimPlace, type Grounds } from '../place.ts'
 import { openInside, SOCKET_DIRECTORY } from './inside.ts'
 import { ENTRY_FAILED, levels, type Wrapping } from './levels.ts'
@@ -93,6 +94,17 @@ export async function probeParentDeathSignal(): Promise<ProbeResult> {
   const result = await run([...levels.group.wrap({ ...NOTHING, tools: { setpriv } }), 'true'])
   if (result.exitCode === 0) return { probe, status: 'available', detail: 'setpriv --pdeathsig worked' }
   return unavailable(probe, `setpriv --pdeathsig failed: ${result.output}`, packageOf('setpriv'))
+}
+
+/** Whether processes can be listed: where workers have no cgroup, what has left their group is found in that list or nowhere. */
+export async function probeProcessList(): Promise<ProbeResult> {
+  const probe = 'list of processes'
+  if (process.platform !== 'linux') return unavailable(probe, LINUX_ONLY, 'have workers start no daemons')
+  const pids = await listPids()
+  if (pids !== undefined) return { probe, status: 'available', detail: `it has ${pids.length}` }
+  const fix =
+    'let this user list /proc (mode 555) or the cgroups below /sys/fs/cgroup; or use level "namespaces", or run as root'
+  return unavailable(probe, 'neither /proc nor a hierarchy of cgroups can be listed', fix)
 }
 
 /** Whether the private directory can be given a size, and what serves on a socket be reached then. */

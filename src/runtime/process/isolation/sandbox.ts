@@ -5,7 +5,7 @@ import type { Grounds } from '../place.ts'
 import { levels, type Tools } from './levels.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
 import { ownHierarchies, probeCgroup } from './cgroup-probe.ts'
-import { isRoot, probeDisk, probeFiles, probeLevel, probeParentDeathSignal } from './probes.ts'
+import { isRoot, probeDisk, probeFiles, probeLevel, probeParentDeathSignal, probeProcessList } from './probes.ts'
 import { seccompFilter } from './seccomp.ts'
 import { findTools } from './tools.ts'
 import type { ProbeResult } from './trial.ts'
@@ -56,6 +56,7 @@ export async function prepareSandbox(request: SandboxRequest, grounds: Grounds):
   }
   const { level, network } = await findLevel(request.isolation, grounds, isMissing)
   const { cgroups, limits } = await findLimits(request, level, grounds, isMissing)
+  if (level === 'group' && cgroups === undefined && process.platform === 'linux') await warnOfDaemons()
   return {
     level,
     network,
@@ -73,6 +74,14 @@ async function toolsFor(level: IsolationLevel): Promise<Tools> {
   // The setpriv of busybox knows no such signal.
   if (level === 'group' && (await probeParentDeathSignal()).status === 'unavailable') return {}
   return tools
+}
+
+/** Told, and no {@link Missing}: no level but this promises less, and it was asked for. */
+async function warnOfDaemons(): Promise<void> {
+  const { status, detail, fix } = await probeProcessList()
+  if (status === 'available') return
+  const message = `What leaves the process group of a worker cannot be found, and stays when the gateway is gone: ${detail}; ${fix}`
+  process.emitWarning(message, 'CorralWarning')
 }
 
 type IsMissing = (result: ProbeResult, wanted: string) => boolean

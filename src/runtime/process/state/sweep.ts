@@ -1,15 +1,12 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { WorkerCgroup } from '../cgroup/worker-cgroup.ts'
 import { emptyGroup, signalGroup } from '../group.ts'
 import { removeTree } from '../removal.ts'
+import { endStrays } from '../strays.ts'
 import { isRunning, readBootId } from './identity.ts'
 import { readLedger, type LedgerRecord } from './ledger.ts'
 
-const FIRST_POLL = 1
-const LONGEST_POLL = 50
-const GIVE_UP_AFTER = 10_000
 /** Of the removal of one tree, in milliseconds: a start waits for it. */
 const REMOVAL_LIMIT = 30_000
 
@@ -71,43 +68,11 @@ export async function endProcesses({ cgroups, bootId, process: leader, directory
     signalGroup(leader.pid, 'SIGKILL')
     survivors.push(...(await emptyGroup(leader.pid)))
   }
-  survivors.push(...(await endByEnvironment(directory)))
-  return survivors
+  survivors.push(...(await endStrays(directory)))
+  return [...new Set(survivors)]
 }
 
 /** What the cgroup of a worker's start is called. */
 export function cgroupName(name: string): string {
   return `corral-${name}`
-}
-
-/** Finds also what has left its process group, unless it has emptied its environment. */
-async function endByEnvironment(directory: string): Promise<readonly number[]> {
-  const deadline = performance.now() + GIVE_UP_AFTER
-  for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
-    const pids = await findByEnvironment(directory)
-    if (pids.length === 0 || performance.now() > deadline) return pids
-    for (const pid of pids) killQuietly(pid)
-    await delay(wait)
-  }
-}
-
-async function findByEnvironment(directory: string): Promise<number[]> {
-  const names = await readdir('/proc').catch(() => [])
-  const pids = names.map(Number).filter((pid) => pid > 1 && pid !== process.pid)
-  const found = await Promise.all(
-    pids.map(async (pid) => {
-      // Empty for a zombie, and for a process of another user.
-      const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')
-      return environment.includes(`=${directory}/`) ? [pid] : []
-    }),
-  )
-  return found.flat()
-}
-
-function killQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // Gone in the meantime.
-  }
 }

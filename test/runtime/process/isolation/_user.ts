@@ -31,15 +31,23 @@ export function usesInstallation(): string {
   return directory
 }
 
+export interface Surroundings {
+  /** Directories of cgroups to be in. */
+  readonly cgroups?: readonly string[]
+  /** Shell commands that root runs first, in a mount namespace for this alone. */
+  readonly mounts?: string
+}
+
 /**
  * Runs a module as that user.
  *
- * @param cgroups directories of cgroups to be in.
  * @returns what it printed, as JSON.
+ * @throws when it ends otherwise than by an exit with status 0, with that end.
  */
-export function runAsUser(directory: string, script: string, cgroups: readonly string[] = []): unknown {
+export function runAsUser(directory: string, script: string, { cgroups = [], mounts }: Surroundings = {}): unknown {
   const user = ['setpriv', '--reuid', `${USER}`, '--regid', `${USER}`, '--clear-groups', '--']
-  const command = [...user, process.execPath, '--input-type=module', '-e', script]
+  const mounting = mounts === undefined ? [] : ['unshare', '--mount', 'sh', '-ec', `${mounts}; exec "$@"`, 'sh']
+  const command = [...mounting, ...user, process.execPath, '--input-type=module', '-e', script]
   const env = { PATH: process.env['PATH'], HOME: directory, TMPDIR: directory, ...fixtureMark }
   return JSON.parse(execFileSync(...inCgroups(cgroups, command), { cwd: directory, env, encoding: 'utf8' }))
 }

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as tick } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { levels as processLevels } from '../../../../src/runtime/process/isolation/levels.ts'
 import { findTools } from '../../../../src/runtime/process/isolation/tools.ts'
 import { NOTHING } from '../../../../src/runtime/process/isolation/trial.ts'
@@ -100,6 +100,108 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
     60_000,
   )
 
+  // A mount of /proc has a mode of its own (Linux 5.8): where it were that of all others, they are left alone.
+  const ownProc = 'before=$(stat -c %d /proc); mount -t proc proc /proc; [ "$before" != "$(stat -c %d /proc)" ]'
+
+  describe.each([
+    ['may be listed', `${ownProc}; chmod 555 /proc`],
+    ['may not be listed', `${ownProc}; chmod 711 /proc`],
+    ['hides what is of others', `${ownProc}; mount -o remount,hidepid=2 /proc`],
+  ])('without a cgroup, where /proc %s, a daemon of a worker', (_, mounts) => {
+    const args = [join(directory, 'test/fixtures/runs-commands.mjs'), '{{socket}}']
+    const options = { command: 'node', args, env: fixtureMark, isolation: 'group' }
+
+    /** Runs `body` with a session whose worker has started a daemon, of which `isThere` tells. */
+    const runWithDaemon = (body: string) =>
+      runAsUser(
+        directory,
+        `
+        import { readFileSync } from 'node:fs'
+        import { request } from 'node:http'
+        import { createPool, processWorker } from '${directory}/dist/index.js'
+        const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}), size: { min: 0, max: 1 } })
+        const lease = await pool.acquire('red')
+        const { output } = await new Promise((resolve) => {
+          request({ ...lease.worker.address, method: 'POST', agent: false }, async (response) => {
+            let text = ''
+            for await (const chunk of response) text += chunk
+            resolve(JSON.parse(text))
+          }).end('setsid sleep 1000 >/dev/null 2>&1 & echo $!')
+        })
+        // Nothing is in that of a zombie.
+        const isThere = () => {
+          try {
+            return readFileSync('/proc/' + output.trim() + '/environ').length > 0
+          } catch {
+            return false
+          }
+        }
+        if (!isThere()) throw new Error('no daemon: ' + output)
+        ${body}`,
+        { mounts },
+      )
+
+    test('is ended with the gateway', async () => {
+      const killed = expect.objectContaining({ signal: 'SIGKILL' }) as Error
+      expect(() => runWithDaemon(`process.kill(process.pid, 'SIGKILL')`)).toThrow(killed)
+      await vi.waitUntil(() => fixtureProcesses().length === 0, { timeout: 15_000 })
+    }, 60_000)
+
+    test('is ended by the next start when the helper was killed, too', () => {
+      const body = `
+        const [helper] = readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8').split(' ')
+        process.kill(Number(helper), 'SIGSTOP') // Or it would notice the death of its parent first.
+        process.kill(Number(helper), 'SIGKILL')
+        process.kill(process.pid, 'SIGKILL')`
+      expect(() => runWithDaemon(body)).toThrow(expect.objectContaining({ signal: 'SIGKILL' }) as Error)
+      expect(fixtureProcesses().length).toBeGreaterThan(0)
+      const next = `
+        import { createPool, processWorker } from '${directory}/dist/index.js'
+        const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}), size: { min: 0, max: 1 } })
+        await pool.close()
+        console.log('null')`
+      runAsUser(directory, next, { mounts })
+      expect(fixtureProcesses()).toEqual([])
+    }, 60_000)
+  })
+
+  test.each([
+    ['may not be listed', `${ownProc}; chmod 711 /proc`],
+    ['and the cgroups may not be listed', `${ownProc}; chmod 711 /proc; mount -t tmpfs none /sys/fs/cgroup`],
+  ])("where /proc %s, a child of the worker that listens is the worker's", (_, mounts) => {
+    const args = ['-c', 'node "$@" & wait', 'sh', join(directory, 'test/fixtures/echo-server.mjs'), '{{port}}']
+    const options = { command: 'sh', args, env: fixtureMark, isolation: 'group' }
+    const script = `
+      import { createPool, processWorker } from '${directory}/dist/index.js'
+      const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}), size: { min: 0, max: 1 } })
+      const lease = await pool.acquire('red')
+      lease.release()
+      await pool.close()
+      console.log(JSON.stringify(pool.stats().totals.workersStarted))`
+    expect(runAsUser(directory, script, { mounts })).toBe(1)
+  })
+
+  test('that processes cannot be listed at all is told, as daemons stay then', () => {
+    const options = { command: 'node', isolation: 'group' }
+    const script = `
+      import { createPool, diagnose, processWorker } from '${directory}/dist/index.js'
+      const warned = new Promise((resolve) => process.once('warning', resolve))
+      const pool = await createPool({ worker: processWorker(${JSON.stringify(options)}), size: { min: 0 } })
+      await pool.close()
+      const found = (await diagnose()).find(({ probe }) => probe === 'list of processes')
+      console.log(JSON.stringify({ warning: (await warned).message, found }))`
+    const mounts = `${ownProc}; chmod 711 /proc; mount -t tmpfs none /sys/fs/cgroup`
+    expect(runAsUser(directory, script, { mounts })).toEqual({
+      warning: expect.stringMatching(/^What leaves the process group of a worker cannot be found.*555/) as string,
+      found: {
+        probe: 'list of processes',
+        status: 'unavailable',
+        detail: 'neither /proc nor a hierarchy of cgroups can be listed',
+        fix: expect.stringContaining('/sys/fs/cgroup') as string,
+      },
+    })
+  })
+
   test('limits without a cgroup to set them in are refused, with the probe that failed', () => {
     const script = `
       import { createPool, processWorker } from '${directory}/dist/index.js'
@@ -154,7 +256,7 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
         const outcome = await (async () => { ${body} })()
         await pool.close({ force: true })
         console.log(JSON.stringify({ ...outcome, stats: pool.stats() }))`,
-        cgroups,
+        { cgroups },
       )
       expect(outcome).toMatchObject({ stats: { isolation: { level: 'group', missing: [] } } })
       const left = cgroups.flatMap((path) => readdirSync(path, { withFileTypes: true })).filter((e) => e.isDirectory())
