@@ -15,6 +15,7 @@ import { watchForLine } from './ready-line.ts'
 import type { ReadyLine } from './ready-line.ts'
 import { createReporter } from './reporter.ts'
 import type { ProcessEnd, SpawnedProcess } from './spawn/spawned-process.ts'
+import { endStrays } from './strays.ts'
 
 export interface InstanceOptions {
   readonly workerId: string
@@ -25,6 +26,8 @@ export interface InstanceOptions {
   /** Releases that. */
   readonly release: (claims: Claims) => Promise<void>
   readonly cgroup: WorkerCgroup | undefined
+  /** Directory by which what has left its process group is known; absent: that is known otherwise, or not at all. */
+  readonly directory: string | undefined
 }
 
 /** One OS process and its group, from just after the spawn until nothing of it is left. */
@@ -39,6 +42,7 @@ export class ProcessInstance implements WorkerInstance {
   readonly #claims: Claims
   readonly #release: InstanceOptions['release']
   readonly #cgroup: WorkerCgroup | undefined
+  readonly #directory: string | undefined
   readonly #process: SpawnedProcess
   readonly #probe: Probe | undefined
   readonly #stdout: OutputTail
@@ -54,8 +58,9 @@ export class ProcessInstance implements WorkerInstance {
   #problem: string | undefined
   #message: string | undefined
 
-  constructor(process: SpawnedProcess, { workerId, settings, reserved, claims, release, cgroup }: InstanceOptions) {
+  constructor(process: SpawnedProcess, options: InstanceOptions) {
     const { pid } = process
+    const { workerId, settings, reserved, claims, release, cgroup, directory } = options
     this.pid = pid
     this.address = reserved.address
     this.#process = process
@@ -64,6 +69,7 @@ export class ProcessInstance implements WorkerInstance {
     this.#claims = claims
     this.#release = release
     this.#cgroup = cgroup
+    this.#directory = directory
     this.#isListenerKnown = settings.health.listener === 'any' || reserved.port === undefined
 
     const { line } = settings.health
@@ -138,7 +144,7 @@ export class ProcessInstance implements WorkerInstance {
     this.#phase = 'exited'
     this.#ended.abort(new Error('The worker exited'))
     const cause = await this.#findCause(end)
-    const survivors = [...(await this.#process.emptied), ...((await this.#cgroup?.empty()) ?? [])]
+    const survivors = await this.#endRest()
     this.#phase = 'gone'
     await finishReading()
     this.#message ??= this.#explain(end, cause)
@@ -157,6 +163,13 @@ export class ProcessInstance implements WorkerInstance {
       ...(retry && { retry }),
       ...(cause !== undefined && { cause }),
     }
+  }
+
+  /** Ends what the worker has left. @returns ids of the processes that would not die. */
+  async #endRest(): Promise<readonly number[]> {
+    const survivors = [...(await this.#process.emptied), ...((await this.#cgroup?.empty()) ?? [])]
+    if (this.#directory !== undefined) survivors.push(...(await endStrays(this.#directory)))
+    return [...new Set(survivors)]
   }
 
   /**

@@ -49,6 +49,7 @@ export async function launchProcess(setup: LaunchSetup, { workerId, signal }: La
       claims,
       release: host.release,
       cgroup: place?.cgroup,
+      directory: host.sandbox.level === 'group' && place?.cgroup === undefined ? place?.directory.root : undefined,
     })
   } catch (error) {
     await claims.release()

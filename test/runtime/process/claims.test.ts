@@ -73,6 +73,7 @@ describe('what is written of a worker', () => {
       claims,
       release: (held) => held.release(),
       cgroup: undefined,
+      directory: undefined,
     })
     expect(await instance.exited).toMatchObject({ message: expect.stringContaining(String(NOBODY)) as string })
     expect(releaseRecord).not.toHaveBeenCalled()

@@ -141,6 +141,17 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
         { mounts },
       )
 
+    test('is ended with it', () => {
+      const body = `
+        const dead = new Promise((resolve) => pool.on('worker.dead', resolve))
+        lease.release()
+        await pool.end('red')
+        await dead
+        console.log(JSON.stringify(isThere()))
+        await pool.close()`
+      expect(runWithDaemon(body)).toBe(false)
+    }, 60_000)
+
     test('is ended with the gateway', async () => {
       const killed = expect.objectContaining({ signal: 'SIGKILL' }) as Error
       expect(() => runWithDaemon(`process.kill(process.pid, 'SIGKILL')`)).toThrow(killed)
