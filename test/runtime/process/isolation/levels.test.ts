@@ -29,6 +29,17 @@ describe.runIf(process.platform === 'linux').each(levels)('at level %s', (level)
     expect(await lost).toMatchObject({ reason: 'crashed', exitCode: null, signal })
   })
 
+  test('a signal that has no name in Node.js arrives as an exit status', async () => {
+    const { pool } = await openPool(isolated(level))
+    const lost = new Promise((resolve) => {
+      pool.on('session.lost', resolve)
+    })
+    using lease = await pool.acquire('red')
+    await sh(lease, 'kill -40 $PPID').catch(() => {})
+    const exitCode = level === 'none' || level === 'group' ? 0 : 128 + 40
+    expect(await lost).toMatchObject({ reason: 'crashed', exitCode, signal: null })
+  })
+
   test.each(['group', 'leader'] as const)('a polite stop reaches the %s', async (target) => {
     const lines: string[] = []
     const onOutput = (line: string) => lines.push(line)
