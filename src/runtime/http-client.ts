@@ -4,6 +4,9 @@ import type { WorkerAddress } from './backend.ts'
 /** A body beyond this is not read to its end: the status is all that is asked for. */
 const MAX_BODY = 64 * 1024
 
+/** Nobody asks for informational responses, nor reads them: more than these are a flood, which need not go on until the time is over. */
+const MAX_INFORMATION = 100
+
 export interface StatusRequest {
   /** @default 'GET' */
   readonly method?: string
@@ -16,7 +19,7 @@ export interface StatusRequest {
 /**
  * Sends one request without a body to a worker, on a connection of its own, and resolves with the status of the answer
  * once that has been read to its end (or for its first 64 KiB). Redirects are not followed. Rejects with the connection's
- * error, or with the signal's reason.
+ * error, with the signal's reason, or after more than 100 informational responses.
  */
 export function requestStatus(
   address: WorkerAddress,
@@ -32,6 +35,11 @@ export function requestStatus(
       outgoing.destroy()
     }
     signal.addEventListener('abort', cut, { once: true })
+    let information = 0
+    outgoing.on('information', () => {
+      if (++information !== MAX_INFORMATION + 1) return
+      outgoing.destroy(new Error(`${method} ${path} got more than ${MAX_INFORMATION} informational responses`))
+    })
     outgoing.on('response', (response) => {
       let size = 0
       const answer = () => resolve(response.statusCode ?? 0)

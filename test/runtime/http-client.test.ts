@@ -99,6 +99,20 @@ describe('requestStatus', () => {
     await expect(requestStatus(address, { path: '/', signal: never })).rejects.toBeInstanceOf(Error)
   })
 
+  test.each([
+    [100, (asked: Promise<number>) => expect(asked).resolves.toBe(204)],
+    [101, (asked: Promise<number>) => expect(asked).rejects.toThrow('GET / got more than 100 informational responses')],
+  ])('after %i informational responses', async (count, expectIt) => {
+    const server = createTcpServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => socket.write(`${'HTTP/1.1 102 P\r\n\r\n'.repeat(count)}HTTP/1.1 204 N\r\n\r\n`))
+    })
+    servers.add(server)
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const address = { host: '127.0.0.1', port: (server.address() as AddressInfo).port }
+    await expectIt(requestStatus(address, { path: '/', signal: never }))
+  })
+
   test.each(['headers', 'body'])(
     'rejects with the reason when its signal aborts while it waits for the %s',
     async (part) => {

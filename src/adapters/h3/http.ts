@@ -7,11 +7,12 @@ import type { Core } from './core.ts'
 import { http2Request, sentByAll } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import type { Forward } from './forward.ts'
+import { countInformation, relayInformation } from './information.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
 import { toRefusal } from './problem.ts'
 import { isConnectionLoss, isIdempotent, maxIdleOnce } from './repeat.ts'
-import { addTrailers, cutResponse, refuse, relayInformation, writeHead } from './response.ts'
+import { addTrailers, cutResponse, refuse, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Sender } from './send-limit.ts'
 import type { Lane, Upstream } from './upstream.ts'
@@ -73,6 +74,8 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
   #closeDelimited = false
   /** Whether the worker has sent a byte of a response. */
   #answered = false
+  /** How many informational responses there have been. */
+  #information = 0
   #retried = false
   #listensToDrain = false
   #wrote = false
@@ -168,6 +171,7 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
     const req = this.#req
     const res = this.#res
     if (status < 200) {
+      this.#information = countInformation(this.#information)
       relayInformation(req, res, status, raw, this.#request.idField)
       return true
     }

@@ -8,7 +8,7 @@ type IntakeSocket = Socket & { [kIntake]?: Intake }
 /**
  * Opens a connection that is read into the same buffer again and again. Node makes one of 64 KiB for every read, however
  * little there is to read: garbage outside of V8's heap, of which some tens of MiB make V8 look through all of the heap.
- * Until it is {@link divert}ed the socket is a stream like any other.
+ * Until it is {@link divert}ed the socket is a stream like any other, which gets little at a time.
  */
 export function connectReused(target: TcpNetConnectOpts | IpcNetConnectOpts): Socket {
   const intake = new Intake((chunk) => socket.push(Buffer.from(chunk)))
@@ -57,7 +57,8 @@ class Intake {
 
   /** The buffer for the next read: another one while what was just read waits to be written. */
   next(): Buffer {
-    const size = sizeAfter(this.#length, this.#buffer.length)
+    // Before it is diverted somebody parses it, all of a read even when the first of it was too much.
+    const size = this.#to === undefined ? smallest : sizeAfter(this.#length, this.#buffer.length)
     if (this.#isWaiting()) {
       const free = this.#isSpareFree ? this.#spare : undefined
       this.#spare = this.#buffer

@@ -3,7 +3,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { discard } from './body.ts'
 import type { Core } from './core.ts'
-import { responseHead } from './headers.ts'
 import { http2Request, resetStream, sentByAll } from './http2.ts'
 import type { ProblemCode } from './problem.ts'
 import { sendProblem } from './problem.ts'
@@ -99,39 +98,6 @@ export function writeHead(
 
 export function addTrailers(req: IncomingMessage, res: ServerResponse, trailers: [string, string][]): void {
   res.addTrailers(http2Request(req) === undefined ? trailers : Object.fromEntries(trailers))
-}
-
-/**
- * RFC 9110 §15.2: a proxy forwards 1xx responses, but not to a client that is older than they are.
- *
- * @param leftOut a field, in lower case, that they are not to have.
- */
-export function relayInformation(
-  req: IncomingMessage,
-  res: ServerResponse,
-  status: number,
-  raw: readonly Buffer[],
-  leftOut: string | undefined,
-): void {
-  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
-  // They are not flow-controlled: for a client that does not read, any number of them would pile up.
-  if (res.socket?.writableNeedDrain !== false) return
-  if (status === 102) res.writeProcessing()
-  if (status !== 103) return
-  const { headers } = responseHead(raw, status, false, (location) => location)
-  const hints: Record<string, string | string[]> = {}
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = (headers[i] as string).toLowerCase()
-    if (name === leftOut) continue
-    const value = headers[i + 1] as string
-    const known = hints[name]
-    hints[name] = known === undefined ? value : [known, value].flat()
-  }
-  try {
-    res.writeEarlyHints(hints)
-  } catch {
-    // Node refuses a `Link` that it cannot read. A hint may be left out.
-  }
 }
 
 /**

@@ -6,6 +6,7 @@ import type { Lease } from '../../index.ts'
 import type { Core } from './core.ts'
 import { expectsUnknown, maxCollected, nameWorker, requestHeaders, responseHead } from './headers.ts'
 import type { Forward } from './forward.ts'
+import { limitInformation } from './information.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
 import { Refusal } from './problem.ts'
@@ -176,7 +177,13 @@ class Upgrade {
       shake.maxHeadersCount = 0
       this.#handshake = shake
       upstream.tunnels.add(severable)
+      limitInformation(shake, fail)
       shake.on('upgrade', (answer, worker: Socket, head) => {
+        // Node parses on in what it has read, whatever has become of the request.
+        if (settled) {
+          worker.destroy()
+          return
+        }
         if (answer.headers.upgrade?.trim().toLowerCase() !== 'websocket') {
           fail(new Error(`The worker switched to another protocol: ${answer.headers.upgrade}`))
           worker.destroy()
@@ -194,6 +201,10 @@ class Upgrade {
         this.#join(acceptance, worker, head)
       })
       shake.on('response', (answer) => {
+        if (settled) {
+          answer.destroy()
+          return
+        }
         try {
           this.#relayRefusal(answer)
           settle(resolve)

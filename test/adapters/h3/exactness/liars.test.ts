@@ -2,6 +2,8 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import type { GatewayFailure } from 'corral/h3'
+import { maxInformation } from '../../../../src/adapters/h3/information.ts'
 import type { RawConnection } from '../_scene.ts'
 import { dial, signal } from '../_scene.ts'
 import { echo, expectInStep, openStage, request, response } from './_stage.ts'
@@ -177,9 +179,10 @@ describe('bytes behind a response never become the next one', () => {
 })
 
 describe('interim responses', () => {
+  const processing = 'HTTP/1.1 102 Processing\r\n\r\n'
+
   test('102 and 103 are passed on, others left out', async () => {
     const hints = 'HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n'
-    const processing = 'HTTP/1.1 102 Processing\r\n\r\n'
     const stage = await openLiar(`${processing}HTTP/1.1 104 What\r\nX-A: 1\r\n\r\n${hints}${hints}${known}ok`)
     stage.client.send(first)
     expect(await stage.client.head()).toBe(processing)
@@ -204,23 +207,102 @@ describe('interim responses', () => {
     expect(await stage.client.rest()).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nok$/)
   })
 
-  test('do not pile up for a client that does not read', async () => {
+  test('do not pile up for a client that takes none', async () => {
     const hint = `HTTP/1.1 103 Early Hints\r\nLink: </${'a'.repeat(8 * 1024)}>; rel=preload\r\n\r\n`
     const flooded = signal<RawConnection>()
-    const stage = await openStage(async (worker) => {
-      for (let i = 0; i < 4096; i++) if (!worker.socket.write(hint)) await once(worker.socket, 'drain')
-      flooded.resolve(worker)
+    const stage = await openStage((worker) => {
+      worker.socket.write(hint.repeat(maxInformation), () => flooded.resolve(worker))
     })
     const accepted = once(stage.listener.server, 'connection') as Promise<[Socket]>
     const client = await dial(stage.port)
     const [gatewayEnd] = await accepted
-    client.socket.pause()
+    gatewayEnd.cork()
     client.send(first)
     const worker = await flooded.promise
-    expect(gatewayEnd.writableLength).toBeLessThan(1024 * 1024)
-    worker.send(`${known}ok`)
-    client.socket.resume()
+    worker.send(`${ok}Content-Length: 2\r\n\r\nok`)
+    await stage.pool.until(() => stage.pool.open === 0)
+    expect(gatewayEnd.writableLength).toBeLessThan(128 * 1024)
+    gatewayEnd.uncork()
     await client.take('\r\n\r\nok')
+  })
+
+  test.each<[string, string]>([
+    ['100 of them', 'HTTP/1.1 199 What\r\n\r\n'],
+    ['100 of them with many fields', `HTTP/1.1 103 Early Hints\r\n${'a:\r\n'.repeat(1000)}\r\n`],
+  ])('%s are taken', async (_name, information) => {
+    const stage = await openLiar(`${information.repeat(maxInformation)}${known}ok`)
+    stage.client.send(first)
+    expect(await response(stage.client)).toMatchObject({ status: 200, body: 'ok' })
+    await expectInStep(stage)
+  })
+
+  test.each<[string, string]>([
+    ['that are passed on', processing],
+    ['that are left out', 'HTTP/1.1 199 What\r\n\r\n'],
+  ])('more than 100 of them, %s: 502, and the worker is read no more', async (_name, information) => {
+    let flooded: Promise<unknown> | undefined
+    const failures: GatewayFailure[] = []
+    const stage = await openStage(
+      async (worker, text) => {
+        if (flooded !== undefined) {
+          echo(worker, text)
+          return
+        }
+        const flood = information.repeat(1000)
+        const send = (error?: Error | null) => {
+          if (!error) worker.socket.write(flood, send)
+        }
+        send()
+        flooded = worker.rest()
+      },
+      { onError: (failure) => failures.push(failure) },
+    )
+    stage.client.send(first)
+    const relayed = information === processing ? maxInformation : 0
+    for (let i = 0; i < relayed; i++) expect(await stage.client.head()).toBe(processing)
+    const { status, body } = await response(stage.client)
+    expect([status, JSON.parse(body).code]).toEqual([502, 'UPSTREAM_FAILED'])
+    expect(failures).toMatchObject([
+      { code: 'UPSTREAM_FAILED', cause: { message: 'The worker sent more than 100 informational responses' } },
+    ])
+    await flooded
+    await expectInStep(stage)
+  })
+
+  test('are counted for each request of a connection anew', async () => {
+    const stage = await openStage((worker, text) => {
+      worker.send('HTTP/1.1 199 What\r\n\r\n'.repeat(maxInformation))
+      echo(worker, text)
+    })
+    for (let i = 0; i < 3; i++) {
+      stage.client.send(first)
+      expect(await response(stage.client)).toMatchObject({ status: 200, body: 'GET /first' })
+    }
+    expect(stage.got).toHaveLength(1)
+  })
+
+  test.each<[string, string]>([
+    ['a Link that Node would take long to refuse', `Link: </a>${';a=b'.repeat(24)}"`],
+    ['a Link that is none', 'Link: /a'],
+  ])('%s is left out', async (_name, link) => {
+    const stage = await openLiar(
+      `HTTP/1.1 103 Early Hints\r\n${link}\r\nLink: </b>; rel="preload"; as=style;crossorigin\r\n\r\n${known}ok`,
+    )
+    stage.client.send(first)
+    expect(await stage.client.head()).toBe(
+      'HTTP/1.1 103 Early Hints\r\nLink: </b>; rel="preload"; as=style;crossorigin\r\n\r\n',
+    )
+    expect(await response(stage.client)).toMatchObject({ status: 200, body: 'ok' })
+    await expectInStep(stage)
+  })
+
+  test('may have a field by the name of what every object has', async () => {
+    const stage = await openLiar(
+      `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConstructor: 1\r\nConstructor: 2\r\n\r\n${known}ok`,
+    )
+    stage.client.send(first)
+    expect(await stage.client.head()).toBe('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nconstructor: 1,2\r\n\r\n')
+    expect(await response(stage.client)).toMatchObject({ status: 200, body: 'ok' })
   })
 })
 

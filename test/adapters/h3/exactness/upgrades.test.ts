@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import type { GatewayFailure } from 'corral/h3'
+import { maxInformation } from '../../../../src/adapters/h3/information.ts'
 import { signal } from '../_scene.ts'
 import type { RawConnection } from '../_scene.ts'
 import { expectInStep, expectRefusal, forwarded, openStage, request, response } from './_stage.ts'
@@ -149,6 +151,42 @@ describe('a worker that answers a handshake', () => {
     stage.client.send(handshake)
     expect(await stage.client.head()).toBe(accepted)
     stage.client.socket.destroy()
+  })
+
+  test('with 100 informational responses before it: the client gets it', async () => {
+    const stage = await openStage((worker) =>
+      worker.send('HTTP/1.1 199 What\r\n\r\n'.repeat(maxInformation) + accepted),
+    )
+    stage.client.send(handshake)
+    expect(await stage.client.head()).toBe(accepted)
+    stage.client.socket.destroy()
+  })
+
+  test.each<[string, string]>([
+    ['of status 100, and 101', `HTTP/1.1 100 What\r\n\r\n#${accepted}`],
+    ['of status 102, and 403', `HTTP/1.1 102 What\r\n\r\n#HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n`],
+    ['of status 103', 'HTTP/1.1 103 What\r\n\r\n#'],
+    ['of status 199, and 101', `HTTP/1.1 199 What\r\n\r\n#${accepted}`],
+  ])('with more than 100 responses %s: 502, and it is read no more', async (_name, answers) => {
+    const [information = '', then = ''] = answers.split('#')
+    let flooded: Promise<unknown> | undefined
+    const failures: GatewayFailure[] = []
+    const stage = await openStage(
+      (worker) => {
+        worker.send(information.repeat(maxInformation + 1) + then)
+        flooded = worker.rest()
+        return flooded
+      },
+      { onError: (failure) => failures.push(failure) },
+    )
+    stage.client.send(handshake)
+    const answer = await response(stage.client)
+    expect([answer.status, JSON.parse(answer.body).code]).toEqual([502, 'UPSTREAM_FAILED'])
+    expect(failures).toMatchObject([
+      { code: 'UPSTREAM_FAILED', cause: { message: 'The worker sent more than 100 informational responses' } },
+    ])
+    await flooded
+    await stage.pool.until(() => stage.pool.open === 0)
   })
 
   test('with a refusal that is longer than it says: the client gets what it says', async () => {
