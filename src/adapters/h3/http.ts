@@ -7,7 +7,7 @@ import type { Core } from './core.ts'
 import { http2Request, sentByAll } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import type { Forward } from './forward.ts'
-import { countInformation, relayInformation } from './information.ts'
+import { countInformation, maxInformationSize, relayInformation } from './information.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
 import { toRefusal } from './problem.ts'
@@ -76,6 +76,8 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
   #answered = false
   /** How many informational responses there have been. */
   #information = 0
+  /** How many bytes of fields the client has got with them. */
+  #relayed = 0
   #retried = false
   #listensToDrain = false
   #wrote = false
@@ -172,7 +174,14 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
     const res = this.#res
     if (status < 200) {
       this.#information = countInformation(this.#information)
-      relayInformation(req, res, status, raw, this.#request.idField)
+      this.#relayed += relayInformation(
+        req,
+        res,
+        status,
+        raw,
+        maxInformationSize - this.#relayed,
+        this.#request.idField,
+      )
       return true
     }
     const hasContent = req.method !== 'HEAD' && status !== 204 && status !== 304

@@ -13,6 +13,12 @@ import { responseHead } from './headers.ts'
 export const maxInformation = 100
 
 /**
+ * How many bytes of fields they may bring the client of one request in all. By HTTP/2 nothing tells that a client does not read, and for
+ * each of its streams as much could wait. Browsers make use of the first hint only.
+ */
+export const maxInformationSize = 64 * 1024
+
+/**
  * Counts one more informational response to a request that has had `known`. 100 and those that are not passed on count, too.
  *
  * @returns how many that makes.
@@ -41,25 +47,30 @@ export function limitInformation(request: ClientRequest, fail: (error: unknown) 
 /**
  * A proxy forwards 1xx responses, but not to a client that is older than they are.
  *
+ * @param room how many bytes of fields it may bring.
  * @param leftOut a field, in lower case, that they are not to have.
+ * @returns how many bytes of fields it has brought.
  */
 export function relayInformation(
   req: IncomingMessage,
   res: ServerResponse,
   status: number,
   raw: readonly Buffer[],
+  room: number,
   leftOut: string | undefined,
-): void {
-  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
+): number {
+  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return 0
   // They are not flow-controlled: for a client that does not read, any number of them would pile up.
-  if (res.socket?.writableNeedDrain !== false) return
+  if (res.socket?.writableNeedDrain !== false) return 0
   if (status === 102) res.writeProcessing()
-  if (status !== 103) return
+  const size = raw.reduce((sum, { length }) => sum + length, 0)
+  if (status !== 103 || size > room) return 0
   try {
     res.writeEarlyHints(hintsOf(raw, leftOut))
   } catch {
     // Node refuses fields that it cannot write. A hint may be left out.
   }
+  return size
 }
 
 function hintsOf(raw: readonly Buffer[], leftOut: string | undefined): Record<string, string | string[]> {

@@ -269,6 +269,20 @@ describe('interim responses', () => {
     await expectInStep(stage)
   })
 
+  test('that bring more than 64 KiB in all are left out, whatever the client reads', async () => {
+    const hint = `HTTP/1.1 103 Early Hints\r\nLink: </${'a'.repeat(8 * 1024)}>; rel=preload\r\n\r\n`
+    const stage = await openLiar(`${hint.repeat(20)}${known}ok`)
+    stage.client.send(first)
+    let hints = 0
+    let head = await stage.client.head()
+    for (; head === hint; head = await stage.client.head()) hints++
+    expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+    expect(hints).toBeGreaterThan(0)
+    expect(hints).toBeLessThan(8)
+    expect(await stage.client.takeBytes(2)).toBe('ok')
+    await expectInStep(stage)
+  })
+
   test('are counted for each request of a connection anew', async () => {
     const stage = await openStage((worker, text) => {
       worker.send('HTTP/1.1 199 What\r\n\r\n'.repeat(maxInformation))
