@@ -216,7 +216,7 @@ export function responseHead(
     if (field === te) {
       if (value.toLowerCase() !== 'chunked' || ++codings > 1) throw new Refusal('UPSTREAM_FAILED')
       closeDelimited = false
-    } else if (field !== undefined || listed?.includes(lower)) {
+    } else if (field !== undefined || listed?.has(lower)) {
       continue
     } else if (lower === 'content-length') {
       length = Number(value)
@@ -297,20 +297,20 @@ function aliasOf(name: string): number {
  * What `Connection` lists goes, but not what tells whose session it is: the worker may go by it, too. Of that the second
  * spelling goes.
  */
-function isLeftOut(name: string, listed: readonly string[] | undefined, telling: TellingFields): boolean {
+function isLeftOut(name: string, listed: ReadonlySet<string> | undefined, telling: TellingFields): boolean {
   if (listed === undefined && !telling.mayMean(name)) return false
   const lower = name.toLowerCase()
   if (telling.has(lower)) return false
-  return listed?.includes(lower) === true || telling.isMeantBy(lower)
+  return listed?.has(lower) === true || telling.isMeantBy(lower)
 }
 
 function isPassedOn(lower: string, telling: TellingFields): boolean {
   return telling.has(lower) && !isForwarded(lower)
 }
 
-/** The fields that `Connection` lists; `undefined` when it lists none that could be a field. */
-function connectionOptions(raw: readonly (Buffer | string)[]): string[] | undefined {
-  let listed: string[] | undefined
+/** The fields that `Connection` lists, which may be thousands; `undefined` when it lists none that could be a field. */
+function connectionOptions(raw: readonly (Buffer | string)[]): Set<string> | undefined {
+  let listed: Set<string> | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as Buffer | string
     if (name.length === 10 && latin1(name).toLowerCase() === 'connection') {
@@ -334,12 +334,12 @@ const neverDropped = new Set([
   'cookie',
 ])
 
-function addOptions(listed: string[] | undefined, value: string): string[] | undefined {
+function addOptions(listed: Set<string> | undefined, value: string): Set<string> | undefined {
   const lower = value.toLowerCase()
   if (lower === 'keep-alive' || lower === 'close' || lower === 'upgrade') return listed
   for (const option of lower.split(',')) {
     const name = option.trim()
-    if (name !== '' && !neverDropped.has(name)) (listed ??= []).push(name)
+    if (name !== '' && !neverDropped.has(name)) (listed ??= new Set()).add(name)
   }
   return listed
 }
