@@ -7,7 +7,7 @@ import type { Core } from './core.ts'
 import { http2Request, sentByAll } from './http2.ts'
 import { latin1, nameWorker, requestHeaders, responseHead, responseTrailers } from './headers.ts'
 import type { Forward } from './forward.ts'
-import { countInformation, maxInformationSize, relayInformation } from './information.ts'
+import { InformationLimit, relayInformation } from './information.ts'
 import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
 import { toRefusal } from './problem.ts'
@@ -74,10 +74,7 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
   #closeDelimited = false
   /** Whether the worker has sent a byte of a response. */
   #answered = false
-  /** How many informational responses there have been. */
-  #information = 0
-  /** How many bytes of fields the client has got with them. */
-  #relayed = 0
+  #information: InformationLimit | undefined
   #retried = false
   #listensToDrain = false
   #wrote = false
@@ -173,15 +170,8 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
     const req = this.#req
     const res = this.#res
     if (status < 200) {
-      this.#information = countInformation(this.#information)
-      this.#relayed += relayInformation(
-        req,
-        res,
-        status,
-        raw,
-        maxInformationSize - this.#relayed,
-        this.#request.idField,
-      )
+      ;(this.#information ??= new InformationLimit()).add(raw)
+      relayInformation(req, res, status, raw, this.#request.idField)
       return true
     }
     const hasContent = req.method !== 'HEAD' && status !== 204 && status !== 304

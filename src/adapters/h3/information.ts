@@ -1,4 +1,4 @@
-import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
+import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from 'node:http'
 import { responseHead } from './headers.ts'
 
 /*
@@ -13,64 +13,70 @@ import { responseHead } from './headers.ts'
 export const maxInformation = 100
 
 /**
- * How many bytes of fields they may bring the client of one request in all. By HTTP/2 nothing tells that a client does not read, and for
- * each of its streams as much could wait. Browsers make use of the first hint only.
+ * How large their fields may be in all, as RFC 9113 §6.5.2 has it: empty ones are work, too. By HTTP/2 nothing tells that a client does not
+ * read, and for each of its streams as much may wait.
  */
-export const maxInformationSize = 64 * 1024
+const maxSize = 64 * 1024
 
-/**
- * Counts one more informational response to a request that has had `known`. 100 and those that are not passed on count, too.
- *
- * @returns how many that makes.
- * @throws when those are too many.
- */
-export function countInformation(known: number): number {
-  if (known === maxInformation) throw new Error(`The worker sent more than ${maxInformation} informational responses`)
-  return known + 1
+/** What a field is counted for besides its name and its value. */
+const fieldOverhead = 32
+
+/** Counts the informational responses to one request, those that are not passed on, and 100, included. */
+export class InformationLimit {
+  #count = 0
+  #size = 0
+
+  /**
+   * @param raw names and values of the fields of one more.
+   * @throws when those are too many, or too large.
+   */
+  add(raw: readonly { readonly length: number }[]): void {
+    if (++this.#count > maxInformation) {
+      throw new Error(`The worker sent more than ${maxInformation} informational responses`)
+    }
+    this.#size += (raw.length / 2) * fieldOverhead
+    for (const { length } of raw) this.#size += length
+    if (this.#size > maxSize) throw new Error(`The worker sent more than ${maxSize} bytes of informational responses`)
+  }
 }
 
-/** The same for a request that Node sends, whose listeners must not throw: calls `fail` with the error, once. */
+/** Limits those to a request that Node sends, whose listeners must not throw: calls `fail` with the error, once. */
 export function limitInformation(request: ClientRequest, fail: (error: unknown) => void): void {
-  let known = 0
-  const count = () => {
+  const limit = new InformationLimit()
+  const add = ({ rawHeaders }: InformationEvent) => {
     try {
-      known = countInformation(known)
+      limit.add(rawHeaders)
     } catch (error) {
       // Of what has been read already Node parses the rest all the same.
-      request.off('information', count)
+      request.off('information', add)
       fail(error)
     }
   }
-  request.on('information', count)
+  request.on('information', add)
 }
 
 /**
  * A proxy forwards 1xx responses, but not to a client that is older than they are.
  *
- * @param room how many bytes of fields it may bring.
  * @param leftOut a field, in lower case, that they are not to have.
- * @returns how many bytes of fields it has brought.
  */
 export function relayInformation(
   req: IncomingMessage,
   res: ServerResponse,
   status: number,
   raw: readonly Buffer[],
-  room: number,
   leftOut: string | undefined,
-): number {
-  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return 0
+): void {
+  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return
   // They are not flow-controlled: for a client that does not read, any number of them would pile up.
-  if (res.socket?.writableNeedDrain !== false) return 0
+  if (res.socket?.writableNeedDrain !== false) return
   if (status === 102) res.writeProcessing()
-  const size = raw.reduce((sum, { length }) => sum + length, 0)
-  if (status !== 103 || size > room) return 0
+  if (status !== 103) return
   try {
     res.writeEarlyHints(hintsOf(raw, leftOut))
   } catch {
     // Node refuses fields that it cannot write. A hint may be left out.
   }
-  return size
 }
 
 function hintsOf(raw: readonly Buffer[], leftOut: string | undefined): Record<string, string | string[]> {

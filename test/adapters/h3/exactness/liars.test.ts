@@ -208,7 +208,7 @@ describe('interim responses', () => {
   })
 
   test('do not pile up for a client that takes none', async () => {
-    const hint = `HTTP/1.1 103 Early Hints\r\nLink: </${'a'.repeat(8 * 1024)}>; rel=preload\r\n\r\n`
+    const hint = `HTTP/1.1 103 Early Hints\r\nLink: </${'a'.repeat(600)}>; rel=preload\r\n\r\n`
     const flooded = signal<RawConnection>()
     const stage = await openStage((worker) => {
       worker.socket.write(hint.repeat(maxInformation), () => flooded.resolve(worker))
@@ -221,14 +221,14 @@ describe('interim responses', () => {
     const worker = await flooded.promise
     worker.send(`${ok}Content-Length: 2\r\n\r\nok`)
     await stage.pool.until(() => stage.pool.open === 0)
-    expect(gatewayEnd.writableLength).toBeLessThan(128 * 1024)
+    expect(gatewayEnd.writableLength).toBeLessThan(gatewayEnd.writableHighWaterMark + 2048)
     gatewayEnd.uncork()
     await client.take('\r\n\r\nok')
   })
 
   test.each<[string, string]>([
     ['100 of them', 'HTTP/1.1 199 What\r\n\r\n'],
-    ['100 of them with many fields', `HTTP/1.1 103 Early Hints\r\n${'a:\r\n'.repeat(1000)}\r\n`],
+    ['100 of them with fields', `HTTP/1.1 103 Early Hints\r\n${'X-A: 1\r\n'.repeat(10)}\r\n`],
   ])('%s are taken', async (_name, information) => {
     const stage = await openLiar(`${information.repeat(maxInformation)}${known}ok`)
     stage.client.send(first)
@@ -269,18 +269,11 @@ describe('interim responses', () => {
     await expectInStep(stage)
   })
 
-  test('that bring more than 64 KiB in all are left out, whatever the client reads', async () => {
-    const hint = `HTTP/1.1 103 Early Hints\r\nLink: </${'a'.repeat(8 * 1024)}>; rel=preload\r\n\r\n`
-    const stage = await openLiar(`${hint.repeat(20)}${known}ok`)
-    stage.client.send(first)
-    let hints = 0
-    let head = await stage.client.head()
-    for (; head === hint; head = await stage.client.head()) hints++
-    expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
-    expect(hints).toBeGreaterThan(0)
-    expect(hints).toBeLessThan(8)
-    expect(await stage.client.takeBytes(2)).toBe('ok')
-    await expectInStep(stage)
+  test.each<[string, string]>([
+    ['of large fields', `X-A: ${'a'.repeat(8 * 1024)}\r\n`],
+    ['of many fields', 'a:\r\n'.repeat(1000)],
+  ])('more than 64 KiB of them, %s: 502', async (_name, fields) => {
+    await expectBadGateway(`${`HTTP/1.1 199 What\r\n${fields}\r\n`.repeat(20)}${known}ok`)
   })
 
   test('are counted for each request of a connection anew', async () => {
