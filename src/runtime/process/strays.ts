@@ -15,13 +15,19 @@ const GIVE_UP_AFTER = 10_000
  */
 export async function endStrays(directory: string): Promise<readonly number[]> {
   const deadline = performance.now() + GIVE_UP_AFTER
-  const named = `=${directory}/`
   for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
-    const pids = [...(await environments())].flatMap(([pid, text]) => (text.includes(named) ? [pid] : []))
+    const pids = [...(await environments())].flatMap(([pid, text]) => (names(text, directory) ? [pid] : []))
     if (pids.length === 0 || performance.now() > deadline) return pids
     for (const pid of pids) killQuietly(pid)
     await delay(wait)
   }
+}
+
+/** Not in `PWD`: what somebody starts who is looking at that directory has this one, too. */
+function names(environment: string, directory: string): boolean {
+  const named = `=${directory}/`
+  if (!environment.includes(named)) return false
+  return environment.split('\0').some((variable) => variable.includes(named) && !/^(?:OLD)?PWD=/.test(variable))
 }
 
 type Environments = ReadonlyMap<number, string>
