@@ -206,7 +206,8 @@ function quote(id: string | undefined): string {
 
 /** One line, without the colours that programs like to print. */
 function printable(text: string): string {
-  return visible(text.replace(COLOR, '').replace(/\s*\n\s*/g, ' | '))
+  // Of blanks without end only some are looked at again and again.
+  return visible(text.replace(COLOR, '').replace(/\s{0,80}\n\s*/g, ' | '))
 }
 
 // oxlint-disable-next-line no-control-regex
