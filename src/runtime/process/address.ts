@@ -7,7 +7,7 @@ import type { SocketPlan } from './socket-plan.ts'
 const HOST = '127.0.0.1'
 
 /** `sun_path` less its final NUL. Beyond it Node 20 cuts the path off silently and listens somewhere else. */
-const MAX_SOCKET_PATH = process.platform === 'linux' ? 107 : 103
+export const MAX_SOCKET_PATH = process.platform === 'linux' ? 107 : 103
 
 /**
  * Ports of all workers of this process. get-port remembers a port for 15 to 30 seconds only, and a worker may take longer

@@ -78,6 +78,16 @@ describe.runIf(process.platform === 'linux')('corral doctor', () => {
     })
   })
 
+  test('says so where nothing can be written', async () => {
+    const { code, results } = await doctor({ ...process.env, TMPDIR: '/proc' })
+    expect(code).toBe(1)
+    const missing = results.filter(({ detail }) => detail.includes("mkdir '/proc/"))
+    expect(missing.map(({ probe }) => probe)).toEqual(expect.arrayContaining(['level full', 'limit disk']))
+    expect(new Set(missing.map(({ fix }) => fix))).toEqual(
+      new Set(['let TMPDIR name a directory that can be written to and has room']),
+    )
+  })
+
   test('refuses what it does not know', async () => {
     await expect(run(process.execPath, [main, 'doctor', '--jsno'])).rejects.toMatchObject({
       code: 2,

@@ -1,11 +1,16 @@
 import { execFile } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { flags } from '../../../src/adapters/cli/flags.ts'
 import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
 import { type Cli, corral, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
+
+const main = `${root}dist/adapters/cli/main.js`
 
 usesCli()
 leavesNoProcess()
@@ -237,6 +242,23 @@ describe('corral run fails with one message and status 1 when', () => {
     expect(fixtureProcesses()).toEqual([])
     server.close()
   })
+
+  test.runIf(process.platform === 'linux')(
+    'nothing can be written where its state goes, and nothing stays there',
+    async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'full-'))
+      onTestFinished(() => rmSync(directory, { recursive: true }))
+      const command = ['-c', 'ulimit -f 0; exec "$@"', 'sh', process.execPath, main, 'run', '--port', '0', '--', 'true']
+      const { code, stderr } = await promisify(execFile)('sh', command, {
+        env: { ...process.env, TMPDIR: directory },
+      }).catch((error: { code: number; stderr: string }) => error as { code?: number; stderr: string })
+      expect({ code, stderr: stderr.split('\n')[0] }).toEqual({
+        code: 2,
+        stderr: `corral: --state-dir: expected a directory that can be written to, got ${directory}, for want of another one (EFBIG)`,
+      })
+      expect(readdirSync(directory)).toEqual([])
+    },
+  )
 
   test.each(['--host', '--admin'])('the name of %s means nothing', async (flag) => {
     const name = flag === '--host' ? 'nope.invalid' : 'nope.invalid:0'

@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createPool, processWorker, type ProcessWorkerOptions } from 'corral'
 import { openHost } from '../../../src/runtime/process/host.ts'
 import { launchProcess } from '../../../src/runtime/process/launch.ts'
@@ -20,6 +20,27 @@ leavesNoProcess()
 function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
 }
+
+test.runIf(process.platform === 'linux')(
+  'a state directory too long for sockets is refused, and nothing is left',
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'long-'))
+    onTestFinished(() => {
+      vi.unstubAllEnvs()
+      rmSync(directory, { recursive: true })
+    })
+    const long = join(directory, 'd'.repeat(100))
+    const start = (options: Partial<ProcessWorkerOptions>) =>
+      createPool({ worker: processWorker({ ...fixture('echo-server'), ...options }), size: { min: 0, max: 1 } })
+    const refusal = { code: 'INVALID_OPTION', message: expect.stringMatching(/path has at most \d+ bytes.*long-/) }
+    await expect(start({ stateDirectory: long })).rejects.toMatchObject(refusal)
+    expect(readdirSync(directory)).toEqual(['d'.repeat(100)])
+    vi.stubEnv('TMPDIR', long)
+    await expect(start({})).rejects.toMatchObject(refusal)
+    expect(readdirSync(directory)).toEqual(['d'.repeat(100)])
+    expect(readdirSync(long).filter((name) => name.startsWith('corral-'))).toEqual([])
+  },
+)
 
 describe.runIf(process.platform === 'linux')('a worker at level none is started', () => {
   async function parentOfWorker(options: Partial<ProcessWorkerOptions>): Promise<number> {

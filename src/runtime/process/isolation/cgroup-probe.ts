@@ -5,7 +5,7 @@ import { Claims } from '../claims.ts'
 import { claimPlace, type Grounds } from '../place.ts'
 import { levels } from './levels.ts'
 import type { Limits } from './options.ts'
-import { LINUX_ONLY, messageOf, NOTHING, run, unavailable, type ProbeResult } from './trial.ts'
+import { explainPlace, LINUX_ONLY, messageOf, NOTHING, run, unavailable, type ProbeResult } from './trial.ts'
 
 /** Makes a cgroup, has a process enter it as a worker would, and removes it again. */
 export async function probeCgroup(grounds: Grounds, hierarchies: Hierarchies, limits: Limits): Promise<ProbeResult> {
@@ -31,7 +31,7 @@ export async function probeCgroup(grounds: Grounds, hierarchies: Hierarchies, li
     if (result.exitCode !== 0) throw new Error(`a process could not enter it: ${result.output}`)
     return { probe, status: 'available', detail: cgroups.map(({ kind, parent }) => `${kind} in ${parent}`).join(', ') }
   } catch (error) {
-    return unavailable(probe, messageOf(error), explainCgroup(error))
+    return unavailable(probe, messageOf(error), explainPlace(error) ?? explainCgroup(error))
   } finally {
     await claims.release()
   }

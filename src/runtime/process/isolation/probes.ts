@@ -9,7 +9,16 @@ import { ENTRY_FAILED, levels, type Wrapping } from './levels.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
 import { seccompFilter } from './seccomp.ts'
 import { findTools, packageOf } from './tools.ts'
-import { LINUX_ONLY, messageOf, NOTHING, run, unavailable, withRunning, type ProbeResult } from './trial.ts'
+import {
+  explainPlace,
+  LINUX_ONLY,
+  messageOf,
+  NOTHING,
+  run,
+  unavailable,
+  withRunning,
+  type ProbeResult,
+} from './trial.ts'
 
 /** What a level is tried out with. */
 export interface LevelProbe {
@@ -61,6 +70,10 @@ export async function probeLevel(
     const obstacle = socket === 'memory' ? await findObstacle(wrapper, filter && file, directory.home) : undefined
     if (obstacle === undefined) return { probe, status: 'available', detail: `${tools.join(' and ')} worked` }
     return unavailable(probe, `the socket of a worker could not be reached in it: ${obstacle}`, REACH)
+  } catch (error) {
+    const fix = explainPlace(error)
+    if (fix === undefined) throw error
+    return unavailable(probe, messageOf(error), fix)
   } finally {
     await claims.release()
   }

@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os'
+import { sep } from 'node:path'
 import { createEnvironment } from '../environment.ts'
 import { OutputTail } from '../output.ts'
 import { drainPipes } from '../pipes.ts'
@@ -93,4 +95,11 @@ export function unavailable(probe: string, detail: string, fix: string): ProbeRe
 
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
+}
+
+/** What to do when a trial failed for want of a directory among the temporary files, where those go that no supervisor has made. */
+export function explainPlace(error: unknown): string | undefined {
+  const { path } = error as NodeJS.ErrnoException
+  if (path?.startsWith(tmpdir() + sep) !== true) return undefined
+  return 'let TMPDIR name a directory that can be written to and has room'
 }

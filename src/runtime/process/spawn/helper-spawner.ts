@@ -4,13 +4,15 @@ import { readdir, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { InvalidOptionError } from '../../errors.ts'
+import { MAX_SOCKET_PATH } from '../address.ts'
 import { atExit } from '../at-exit.ts'
 import { createEnvironment } from '../environment.ts'
 import { signalGroup } from '../group.ts'
 import type { LedgerEntry } from '../state/ledger.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
 import { endProcesses } from '../state/sweep.ts'
-import { OutputServer } from './output-server.ts'
+import { draftOf, OutputServer } from './output-server.ts'
 import type { HelperCommand, HelperFact, HelperSetup, SystemError } from './protocol.ts'
 import type { ProcessEnd, SpawnedProcess, Spawner, SpawnRequest } from './spawned-process.ts'
 
@@ -48,6 +50,7 @@ export class HelperSpawner implements Spawner {
   static async open(state: StateDirectory, answerTimeout: number = ANSWER_TIMEOUT): Promise<HelperSpawner> {
     await removeOutputs(state.own)
     const output = join(state.own, `${OUTPUT}${state.generation}`)
+    checkLength(state, output)
     const spawner = new HelperSpawner(state, await OutputServer.listen(output), output, answerTimeout)
     try {
       await spawner.#running()
@@ -104,6 +107,15 @@ export class HelperSpawner implements Spawner {
       throw error
     }
   }
+}
+
+/** @throws `INVALID_OPTION` where a socket would be somewhere else: see {@link MAX_SOCKET_PATH}. */
+function checkLength({ path, kind }: StateDirectory, output: string): void {
+  const [length, longest] = [path, draftOf(output)].map((name) => Buffer.byteLength(name)) as [number, number]
+  if (longest <= MAX_SOCKET_PATH) return
+  const most = `a directory whose path has at most ${MAX_SOCKET_PATH - longest + length} bytes, as there are sockets in it`
+  const got = `${path} (${length} bytes${kind === 'private' ? ', among the temporary files, for want of another one' : ''})`
+  throw new InvalidOptionError('stateDirectory', most, got)
 }
 
 /** Those of supervisors that were killed, whose state directory is this one's now. */

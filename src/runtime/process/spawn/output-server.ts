@@ -72,7 +72,7 @@ export class OutputServer {
     const server = createServer({ pauseOnConnect: true })
     server.on('connection', (socket) => this.#greet(socket))
     // A server removes at its end what it has bound, by name: one that is superseded, the socket of the next.
-    const draft = join(dirname(this.#path), `draft.${process.pid}`)
+    const draft = draftOf(this.#path)
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen(draft, () => {
@@ -118,4 +118,9 @@ export class OutputServer {
     })
     socket.resume()
   }
+}
+
+/** Where a socket is bound that is to be at `path`: what is there is replaced at once. */
+export function draftOf(path: string): string {
+  return join(dirname(path), `draft.${process.pid}`)
 }

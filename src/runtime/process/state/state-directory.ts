@@ -34,7 +34,7 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
   if (named === undefined) {
     return usable(`${tmpdir()}, for want of another one`, async () => {
       await sweepPrivate()
-      return prepare(await mkdtemp(join(tmpdir(), 'corral-')), 'private')
+      return preparePrivate(await mkdtemp(join(tmpdir(), 'corral-')))
     })
   }
   await makeDirectory(named)
@@ -63,6 +63,16 @@ async function usable<T>(described: string, use: () => Promise<T>): Promise<T> {
     const { syscall, code } = cause as NodeJS.ErrnoException
     if (syscall === undefined) throw cause
     throw new InvalidOptionError('stateDirectory', 'a directory that can be written to', `${described} (${code})`)
+  }
+}
+
+async function preparePrivate(path: string): Promise<StateDirectory> {
+  try {
+    return await prepare(path, 'private')
+  } catch (error) {
+    // Without a lock no later start would take it for one that was left.
+    await rm(path, { recursive: true, force: true }).catch(() => {})
+    throw error
   }
 }
 
