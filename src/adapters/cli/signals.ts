@@ -1,3 +1,5 @@
+import { closeSync } from 'node:fs'
+import { isatty } from 'node:tty'
 import { isClosed } from './line-output.ts'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const
@@ -38,7 +40,16 @@ export function watchSignals(now: () => number = () => performance.now()): StopS
     if (isClosed(error) || process.stdout.isTTY) stop.abort('SIGPIPE')
   })
   process.stderr.on('error', () => {})
+  closeLostTerminals()
   return { stop: stop.signal, cut: cut.signal }
+}
+
+/** Node sets terminals back at its end, and aborts where one is gone: `ResetStdio` in its src/node.cc, which leaves out what is closed. */
+function closeLostTerminals(): void {
+  const terminals = [0, 1, 2].filter((fd) => isatty(fd))
+  process.on('exit', () => {
+    for (const fd of terminals) if (!isatty(fd)) closeSync(fd)
+  })
 }
 
 /** Resolves when the signal aborts. */

@@ -251,7 +251,10 @@ describe('corral run fails with one message and status 1 when', () => {
       const command = ['-c', 'ulimit -f 0; exec "$@"', 'sh', process.execPath, main, 'run', '--port', '0', '--', 'true']
       const { code, stderr } = await promisify(execFile)('sh', command, {
         env: { ...process.env, TMPDIR: directory },
-      }).catch((error: { code: number; stderr: string }) => error as { code?: number; stderr: string })
+      }).then(
+        (output) => ({ ...output, code: 0 }),
+        (error: { code: number; stderr: string }) => error,
+      )
       expect({ code, stderr: stderr.split('\n')[0] }).toEqual({
         code: 2,
         stderr: `corral: --state-dir: expected a directory that can be written to, got ${directory}, for want of another one (EFBIG)`,

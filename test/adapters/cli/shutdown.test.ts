@@ -1,12 +1,16 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import getPort from 'get-port'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
 import { type Cli, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
+
+const main = `${root}dist/adapters/cli/main.js`
 
 usesCli()
 leavesNoProcess()
@@ -190,18 +194,35 @@ describe('a signal', () => {
   })
 
   test.runIf(process.platform === 'linux')(
+    'comes from a terminal that goes away, and the exit status is 0',
+    async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'terminal-'))
+      onTestFinished(() => rmSync(directory, { recursive: true }))
+      const [log, status] = [join(directory, 'log'), join(directory, 'status')]
+      const quoted = [process.execPath, main, 'run', '--port', '0', ...worker('echo-server')].map((part) => `'${part}'`)
+      // The kernel tells the shell alone, which stays to hear of the status.
+      const command = `exec 3<&0; ${quoted.join(' ')} <&3 >${log} 2>&1 & trap "kill -HUP $!" HUP; wait $!; wait $!; echo $? >${status}`
+      const terminal = spawn('script', ['-qc', command, '/dev/null'], {
+        cwd: root,
+        stdio: ['pipe', 'ignore', 'inherit'],
+      })
+      await vi.waitUntil(() => existsSync(log) && readFileSync(log, 'utf8').includes('gateway listening'), {
+        timeout: 20_000,
+      })
+      terminal.kill('SIGKILL')
+      await vi.waitUntil(() => existsSync(status) && readFileSync(status, 'utf8') !== '', { timeout: 20_000 })
+      expect(readFileSync(log, 'utf8')).toMatch(/SIGHUP: no new sessions[^]*gateway stopped\n$/)
+      expect(readFileSync(status, 'utf8')).toBe('0\n')
+      expect(fixtureProcesses()).toEqual([])
+    },
+  )
+
+  test.runIf(process.platform === 'linux')(
     'is needed all the same when the disk is full that the output goes to',
     async () => {
       const port = await getPort()
       const full = openSync('/dev/full', 'w')
-      const args = [
-        `${root}dist/adapters/cli/main.js`,
-        'run',
-        '--access-log',
-        '--port',
-        String(port),
-        ...worker('echo-server'),
-      ]
+      const args = [main, 'run', '--access-log', '--port', String(port), ...worker('echo-server')]
       const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', full, 'pipe'] })
       closeSync(full)
       onTestFinished(() => void child.kill('SIGKILL'))
