@@ -1,9 +1,15 @@
-import type { Writable } from 'node:stream'
+import { fstatSync, writeSync } from 'node:fs'
+
+/** Where lines go: standard output, or something that is like it. */
+export interface LineSink {
+  /** @param onWritten also told how many bytes were written before the error, where that is known. */
+  write(text: string, onWritten: (error?: Error | null, written?: number) => void): boolean
+}
 
 export interface LineOutputListeners {
   /** Called when a line cannot be written, after one that could. */
   readonly onLoss: (error: Error) => void
-  /** Called when a line could be written again. @param lines how many could not, before that one. */
+  /** Called when a line could be written again. @param lines how many could not, or not whole, before that one. */
   readonly onMended: (lines: number) => void
 }
 
@@ -12,29 +18,68 @@ export interface LineOutputListeners {
  * end the sessions of all. An output that nobody reads any more is another matter: see {@link isClosed}.
  */
 export class LineOutput {
-  readonly #stream: Writable
+  readonly #sink: LineSink
   readonly #listeners: LineOutputListeners
   #lost = 0
+  /** What was written last lacks its end. */
+  #isTorn = false
 
-  constructor(stream: Writable, listeners: LineOutputListeners) {
-    this.#stream = stream
+  constructor(sink: LineSink, listeners: LineOutputListeners) {
+    this.#sink = sink
     this.#listeners = listeners
   }
 
   write(line: string): boolean {
-    // The last line that was written may lack its end.
-    return this.#stream.write(this.#lost > 0 ? `\n${line}` : line, this.#onWritten)
+    return this.#sink.write(this.#isTorn ? `\n${line}` : line, this.#onWritten)
   }
 
-  readonly #onWritten = (error: Error | null | undefined): void => {
+  readonly #onWritten = (error?: Error | null, written = 0): void => {
     if (error) {
+      // After a torn line that may have been its end alone.
+      if (written > 0) this.#isTorn = !this.#isTorn || written > 1
       if (isClosed(error)) return
       if (this.#lost++ === 0) this.#listeners.onLoss(error)
-    } else if (this.#lost > 0) {
-      const lost = this.#lost
-      this.#lost = 0
-      this.#listeners.onMended(lost)
+      return
     }
+    this.#isTorn = false
+    if (this.#lost === 0) return
+    const lost = this.#lost
+    this.#lost = 0
+    this.#listeners.onMended(lost)
+  }
+}
+
+/** Standard output. Into a file, Node's own stream does not look whether all of a line was written. */
+export function standardOutput(): LineSink {
+  return isFile(process.stdout.fd) ? new FileSink(process.stdout.fd) : process.stdout
+}
+
+export class FileSink implements LineSink {
+  readonly #fd: number
+
+  constructor(fd: number) {
+    this.#fd = fd
+  }
+
+  write(text: string, onWritten: (error?: Error, written?: number) => void): boolean {
+    const bytes = Buffer.from(text)
+    let written = 0
+    try {
+      while (written < bytes.length) written += writeSync(this.#fd, bytes, written)
+    } catch (error) {
+      onWritten(error as Error, written)
+      return true
+    }
+    onWritten()
+    return true
+  }
+}
+
+function isFile(fd: number): boolean {
+  try {
+    return fstatSync(fd).isFile()
+  } catch {
+    return false
   }
 }
 

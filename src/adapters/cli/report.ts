@@ -3,7 +3,7 @@ import { createConsola } from 'consola/basic'
 import type { AdoptedSession, RequestRecord } from '../h3/index.ts'
 import { type PoolEvent, type PoolStats, type WorkerAddress, isCorralError } from '../../index.ts'
 import { formatDuration } from './duration.ts'
-import { LineOutput } from './line-output.ts'
+import { LineOutput, standardOutput } from './line-output.ts'
 import { printFailure } from './print.ts'
 import { visible } from './visible.ts'
 
@@ -40,7 +40,7 @@ export type Report = (event: ReportEvent) => void
 
 /** Prints events: as lines to read, or as JSON objects, one a line. */
 export function createReport({ json }: { json: boolean }): Report {
-  const output = new LineOutput(process.stdout, {
+  const output = new LineOutput(standardOutput(), {
     onLoss: ({ message }) => printFailure(`Cannot write the output, lines of it are lost: ${message}`),
     onMended: (lines) => {
       report({ type: 'warning', message: `before the last line of this output, ${lines} could not be written` })

@@ -1,13 +1,16 @@
-import type { Writable } from 'node:stream'
-import { expect, test } from 'vitest'
-import { LineOutput, isClosed } from '../../../src/adapters/cli/line-output.ts'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { FileSink, LineOutput, isClosed, type LineSink } from '../../../src/adapters/cli/line-output.ts'
 
-/** An output that fails for as long as there is an error, and is never destroyed, as that of a process. */
-class Disk {
+/** An output that takes no more than `room` bytes, and fails with `error` of the rest. */
+class Disk implements LineSink {
   text = ''
-  error: Error | undefined
+  room = Number.POSITIVE_INFINITY
+  error = failure('ENOSPC')
   readonly told: string[] = []
-  readonly #output = new LineOutput(this as unknown as Writable, {
+  readonly #output = new LineOutput(this, {
     onLoss: ({ message }) => this.told.push(message),
     onMended: (lines) => {
       this.told.push(`${lines} lost`)
@@ -19,10 +22,12 @@ class Disk {
     this.#output.write(`${line}\n`)
   }
 
-  write(text: string, onWritten: (error?: Error) => void): boolean {
-    const { error } = this
-    if (error === undefined) this.text += text
-    onWritten(error)
+  write(text: string, onWritten: (error?: Error, written?: number) => void): boolean {
+    const taken = text.slice(0, this.room)
+    this.text += taken
+    this.room -= taken.length
+    if (taken === text) onWritten()
+    else onWritten(this.error, taken.length)
     return true
   }
 }
@@ -34,23 +39,61 @@ function failure(code: string): Error {
 test('lines that a full disk does not take are counted, and told of once it takes some', () => {
   const disk = new Disk()
   disk.print('first')
-  disk.error = failure('ENOSPC')
+  disk.room = 0
   for (const line of ['lost', 'lost', 'lost']) disk.print(line)
   expect(disk.told).toEqual(['ENOSPC'])
-  disk.error = undefined
+  disk.room = 100
   disk.print('next')
-  // What was written last may be half a line.
-  expect(disk.text).toBe('first\n\nnext\nmended\n')
+  expect(disk.text).toBe('first\nnext\nmended\n')
   expect(disk.told).toEqual(['ENOSPC', '3 lost'])
   disk.print('last')
-  expect(disk.text).toBe('first\n\nnext\nmended\nlast\n')
+  expect(disk.text).toBe('first\nnext\nmended\nlast\n')
+})
+
+test.each([
+  ['at once', []],
+  ['after another one that is lost', [0]],
+  ['after the end of the torn one', [1]],
+  ['after the end of the torn one and some of another', [3, 0]],
+])('a line that is torn is lost, and the next one begins on a line of its own: %s', (_when, rooms) => {
+  const disk = new Disk()
+  disk.room = 3
+  disk.print('torn')
+  for (const room of rooms) {
+    disk.room = room
+    disk.print('lost')
+  }
+  disk.room = 100
+  disk.print('next')
+  expect(disk.text).toBe(rooms[0] === 3 ? 'tor\nlo\nnext\nmended\n' : 'tor\nnext\nmended\n')
+  expect(disk.told).toEqual(['ENOSPC', `${1 + rooms.length} lost`])
 })
 
 test('what nobody reads any more is not told of', () => {
   const disk = new Disk()
+  disk.room = 0
   disk.error = failure('EPIPE')
   disk.print('lost')
   expect(disk.told).toEqual([])
+})
+
+test('a file gets what is written, and says what it does not take', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'lines-'))
+  const [file, full] = [openSync(join(directory, 'log'), 'a'), openSync('/dev/full', 'w')]
+  onTestFinished(() => {
+    for (const fd of [file, full]) closeSync(fd)
+    rmSync(directory, { recursive: true })
+  })
+  const told: unknown[] = []
+  const tell = (error?: Error, written?: number) => told.push([(error as NodeJS.ErrnoException)?.code, written])
+  for (const text of ['één\n', 'two\n']) new FileSink(file).write(text, tell)
+  new FileSink(full).write('three\n', tell)
+  expect(readFileSync(join(directory, 'log'), 'utf8')).toBe('één\ntwo\n')
+  expect(told).toEqual([
+    [undefined, undefined],
+    [undefined, undefined],
+    ['ENOSPC', 0],
+  ])
 })
 
 test.each(['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO', 'EAGAIN'])('%s may pass', (code) => {
