@@ -8,6 +8,7 @@ import { toRefusal } from './problem.ts'
 import { SendLimit } from './send-limit.ts'
 import { SessionWatch } from './session-watch.ts'
 import type { Settings } from './settings.ts'
+import { TurnBudget } from './turn-budget.ts'
 import { Upstreams } from './upstream.ts'
 
 /** What every request and every upgrade of one gateway shares. */
@@ -18,6 +19,7 @@ export interface Core {
   readonly underway: Underway
   readonly heartbeat: Heartbeat
   readonly sendLimit: SendLimit
+  readonly turnBudget: TurnBudget
   readonly sessionWatch: SessionWatch
   readonly identifier: Identifier
   /** Tells `onError` of what was refused before there was a request. */
@@ -47,6 +49,7 @@ export function createCore(pool: Pool, settings: Settings): Core {
     upstreams: new Upstreams(settings.upstream, settings.client.requestsPerSession),
     heartbeat: new Heartbeat(settings.pingInterval),
     sendLimit: new SendLimit(settings.client.sendTimeout),
+    turnBudget: new TurnBudget(),
     sessionWatch: new SessionWatch(),
     underway: { requests: 0, webSockets: 0 },
     identifier: new Identifier(settings),

@@ -15,6 +15,7 @@ import { isConnectionLoss, isIdempotent, maxIdleOnce } from './repeat.ts'
 import { addTrailers, cutResponse, refuse, writeHead } from './response.ts'
 import { rewriteLocation } from './target.ts'
 import type { Sender } from './send-limit.ts'
+import type { Flow } from './turn-budget.ts'
 import type { Lane, Upstream } from './upstream.ts'
 import { clientStalled } from './upstream.ts'
 import { judge } from './verdict.ts'
@@ -55,7 +56,7 @@ export function forward(core: Core, req: IncomingMessage, res: ServerResponse, r
  * One request, and undici's handler for it. It is its raw, older kind of handler: that one gets header fields as bytes, in
  * the worker's order, spelling and number, and allocates nothing in between.
  */
-class Exchange implements Dispatcher.DispatchHandler, Sender {
+class Exchange implements Dispatcher.DispatchHandler, Sender, Flow {
   readonly #core: Core
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
@@ -152,7 +153,12 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
 
   drained(): void {
     this.#core.sendLimit.delete(this)
-    this.#resume?.()
+    if (this.#core.turnBudget.isSpent) this.#core.turnBudget.hold(this)
+    else this.#resume?.()
+  }
+
+  goOn(): void {
+    if (this.#is('streaming')) this.#resume?.()
   }
 
   /** What undici wants to be told to abort with; dropping the lane does it better. */
@@ -207,7 +213,12 @@ class Exchange implements Dispatcher.DispatchHandler, Sender {
       this.#end(chunk)
       return true
     }
-    if (res.write(chunk)) return true
+    this.#core.turnBudget.spend(chunk.length)
+    if (res.write(chunk)) {
+      if (!this.#core.turnBudget.isSpent) return true
+      this.#core.turnBudget.hold(this)
+      return false
+    }
     this.#core.sendLimit.add(this)
     if (!this.#listensToDrain) {
       this.#listensToDrain = true
