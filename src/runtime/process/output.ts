@@ -47,13 +47,17 @@ export class OutputTail {
     this.#now = now
   }
 
-  write(chunk: Buffer): void {
+  /** @returns whether that was so much to look at that others are to have their turn before more of it comes. */
+  write(chunk: Buffer): boolean {
     this.#lookAtClock()
+    const isSearching = this.#search !== undefined
     let rest = this.#takeLines(chunk, MAX_TOLD - this.#told, 'told')
-    if (rest.includes(NEWLINE)) rest = this.#leaveOut(rest)
+    const isFlood = rest.includes(NEWLINE)
+    if (isFlood) rest = this.#leaveOut(rest)
     const before = this.#size
     this.#append(rest)
     if (this.#size > before && this.#search !== undefined) this.#look(this.#partialLine())
+    return isFlood && isSearching
   }
 
   /** The stream is over: what there is of the last line counts as a line. */
@@ -88,6 +92,7 @@ export class OutputTail {
   /** The line that ends there, of which a part may have come before. */
   #lineOf(chunk: Buffer, start: number, end: number): string {
     // Most lines come whole.
+    if (this.#size === 0 && end === start) return ''
     if (this.#size === 0 && end - start <= MAX_LINE_BYTES) return withoutReturn(chunk.toString('utf8', start, end))
     this.#append(chunk.subarray(start, end))
     return this.#partialLine()

@@ -5,6 +5,9 @@ import type { OutputTail } from './output.ts'
 /** How long a pipe may stay open after the process and its group are gone: a daemon that left the group can hold it on. */
 const PIPE_GRACE = 100
 
+/** For how long a pipe is left alone that has brought more than could be looked at in passing: twice what that takes. */
+const FLOOD_PAUSE = 20
+
 const NAMES = ['stdout', 'stderr'] as const
 
 interface Pipes {
@@ -20,7 +23,12 @@ interface Pipes {
 export function drainPipes(pipes: Pipes, tails: { stdout: OutputTail; stderr: OutputTail }) {
   const closes = NAMES.map((name) => {
     const pipe = pipes[name]
-    pipe.on('data', (chunk: Buffer) => tails[name].write(chunk))
+    pipe.on('data', (chunk: Buffer) => {
+      if (!tails[name].write(chunk)) return
+      // Node would read a busy pipe some thirty times before it looked at anything else.
+      pipe.pause()
+      setTimeout(() => pipe.resume(), FLOOD_PAUSE)
+    })
     pipe.on('error', () => {}) // A broken pipe is the end of the output, nothing more.
     pipe.resume()
     return new Promise((resolve) => {
