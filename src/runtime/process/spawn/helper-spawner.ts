@@ -23,6 +23,12 @@ function helperFile(): string {
 
 /** The socket through which the output of workers comes is called so, with the number of its supervisor. */
 const OUTPUT = 'output.'
+/** So that no signal opens Node's inspector, not even before the helper runs; Node 20 and older ones of 22 do not know it. */
+function nodeFlags(): string[] {
+  const flag = '--disable-sigusr1'
+  return process.allowedNodeEnvironmentFlags.has(flag) ? [flag] : []
+}
+
 /** Longest silence of the helper upon a command, in milliseconds: long enough for a machine that thrashes. */
 const ANSWER_TIMEOUT = 30_000
 /** What it takes for an answer where there is no time to wait for one, in milliseconds. */
@@ -141,7 +147,7 @@ class Helper {
   /** @param forget is called at its end, before anybody hears of it: who does may start the next process at once. */
   constructor(setup: HelperSetup, answerTimeout: number, forget: () => void) {
     this.#answerTimeout = answerTimeout
-    this.#child = spawn(process.execPath, [helperFile(), JSON.stringify(setup)], {
+    this.#child = spawn(process.execPath, [...nodeFlags(), helperFile(), JSON.stringify(setup)], {
       detached: true, // The terminal's Ctrl-C is for its parent to deal with.
       env: createEnvironment({}),
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

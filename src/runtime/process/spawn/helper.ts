@@ -10,6 +10,8 @@ import { outputHeader, type HelperCommand, type HelperFact, type HelperSetup } f
 import { startChild, type SpawnRequest } from './spawned-process.ts'
 import { SupervisedChild } from './supervised-child.ts'
 
+// Node would open its inspector, by which others on this machine could run code in here.
+process.on('SIGUSR1', () => {})
 // Before anything is started: what the gateway was started with is for no worker.
 closeInherited()
 
