@@ -2,13 +2,15 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { http2Request, stopUpload } from './http2.ts'
 import { Refusal } from './problem.ts'
+import type { Flow, TurnBudget } from './turn-budget.ts'
 
 /**
  * The body of a client's request as undici takes it. undici destroys the stream that it is given, as soon as the worker has
  * answered; destroying the request itself would take the client's connection along, or leave it out of step.
  */
-export class RequestBody extends Readable {
+export class RequestBody extends Readable implements Flow {
   readonly #req: IncomingMessage
+  readonly #budget: TurnBudget
   readonly #onFlow: (flow: BodyFlow) => void
   #held = false
   /** Bytes that have come so far. */
@@ -18,9 +20,10 @@ export class RequestBody extends Readable {
    * @param onFlow told whenever the worker begins or ends to hold the client back, and when the body ends. A client that is
    * held back is not read, and its leaving not heard of.
    */
-  constructor(req: IncomingMessage, onFlow: (flow: BodyFlow) => void) {
+  constructor(req: IncomingMessage, budget: TurnBudget, onFlow: (flow: BodyFlow) => void) {
     super()
     this.#req = req
+    this.#budget = budget
     this.#onFlow = onFlow
     req.on('data', this.#onData)
     req.on('end', this.#onEnd)
@@ -29,7 +32,12 @@ export class RequestBody extends Readable {
 
   override _read(): void {
     this.#hold(false)
-    this.#req.resume()
+    if (this.#budget.isSpent) this.#budget.hold(this)
+    else this.#req.resume()
+  }
+
+  goOn(): void {
+    if (!this.destroyed && !this.#held) this.#req.resume()
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
@@ -43,9 +51,12 @@ export class RequestBody extends Readable {
 
   readonly #onData = (chunk: Buffer): void => {
     this.received += chunk.length
-    if (this.push(chunk)) return
+    this.#budget.spend(chunk.length)
+    const isWanted = this.push(chunk)
+    if (isWanted && !this.#budget.isSpent) return
     this.#req.pause()
-    this.#hold(true)
+    if (isWanted) this.#budget.hold(this)
+    else this.#hold(true)
   }
 
   readonly #onEnd = (): void => {

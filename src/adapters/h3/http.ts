@@ -307,7 +307,7 @@ class Exchange implements Dispatcher.DispatchHandler, Sender, Flow {
         if (!this.#is('ended')) this.onClientStalled()
       },
     })
-    this.#body = new RequestBody(this.#req, (flow) => {
+    this.#body = new RequestBody(this.#req, this.#core.turnBudget, (flow) => {
       this.#lane?.limitStall(flow === 'held')
       watch.expect(flow === 'flowing')
     })

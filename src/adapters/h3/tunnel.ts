@@ -4,6 +4,7 @@ import { FrameScanner, closeFrame, pingFrame } from './frames.ts'
 import { divert } from './intake.ts'
 import { Refusal, problems, toRefusal } from './problem.ts'
 import { resetConnection } from './response.ts'
+import type { Flow, TurnBudget } from './turn-budget.ts'
 import type { Severable } from './upstream.ts'
 import { clientStalled, stalled } from './upstream.ts'
 import { deathNotice } from './verdict.ts'
@@ -13,6 +14,7 @@ interface TunnelOptions {
   readonly workerTimeout: number
   /** Longest time that the client may hold the worker back; `0`: no limit. */
   readonly clientTimeout: number
+  readonly budget: TurnBudget
   /** Told when the gateway cuts the tunnel. */
   readonly onCut: (refusal: Refusal) => void
 }
@@ -50,7 +52,7 @@ export class Tunnel implements Severable {
     worker: Socket,
     lease: Lease,
     early: { readonly client: readonly Buffer[]; readonly worker: Buffer },
-    { workerTimeout, clientTimeout, onCut }: TunnelOptions,
+    { workerTimeout, clientTimeout, budget, onCut }: TunnelOptions,
   ) {
     this.#client = client
     this.#worker = worker
@@ -65,8 +67,8 @@ export class Tunnel implements Severable {
       // A peer that vanished without a word is found out, so that its session can become idle.
       socket.setKeepAlive(true, keepAliveDelay)
     }
-    this.#pump(client, worker, this.#toWorker, workerTimeout)
-    this.#pump(worker, client, this.#toClient, clientTimeout)
+    this.#pump(client, worker, this.#toWorker, budget, workerTimeout)
+    this.#pump(worker, client, this.#toClient, budget, clientTimeout)
     worker.on('timeout', () => this.sever(stalled()))
     client.on('timeout', () => this.sever(clientStalled()))
     client.on('end', () => {
@@ -123,18 +125,27 @@ export class Tunnel implements Severable {
     }
   }
 
-  #pump(from: Socket, to: Socket, scanner: FrameScanner, stallTimeout: number): void {
+  #pump(from: Socket, to: Socket, scanner: FrameScanner, budget: TurnBudget, stallTimeout: number): void {
+    const flow: Flow = {
+      goOn: () => {
+        if (!to.writableNeedDrain) from.resume()
+      },
+    }
     divert(from, to, (chunk) => {
       if (this.#phase === 'severed') return
       // A pong may be the answer to the gateway's own ping: it says nothing of the session's use.
       if (scanner.feed(chunk)) this.#lease.touch()
-      if (to.write(chunk)) return
+      budget.spend(chunk.length)
+      const isTaken = to.write(chunk)
+      if (isTaken && !budget.isSpent) return
       from.pause()
-      if (stallTimeout > 0) to.setTimeout(stallTimeout)
+      if (isTaken) budget.hold(flow)
+      else if (stallTimeout > 0) to.setTimeout(stallTimeout)
     })
     to.on('drain', () => {
       if (stallTimeout > 0) to.setTimeout(0)
-      from.resume()
+      if (budget.isSpent) budget.hold(flow)
+      else from.resume()
     })
     from.on('error', () => {})
     from.resume()

@@ -18,7 +18,7 @@ const flowsPerTurn = 16
 export class TurnBudget {
   #passed = 0
   #isCounting = false
-  readonly #held: Flow[] = []
+  readonly #held = new Set<Flow>()
 
   /** Whether all of this turn is used up: who has more is to {@link hold}. */
   get isSpent(): boolean {
@@ -33,16 +33,22 @@ export class TurnBudget {
     setImmediate(this.#next)
   }
 
-  /** Has a flow go on in a later turn, after those that wait already. */
+  /** Has a flow go on in a later turn, once, after those that wait already. */
   hold(flow: Flow): void {
-    this.#held.push(flow)
+    this.#held.add(flow)
   }
 
   readonly #next = (): void => {
     this.#passed = 0
-    this.#isCounting = this.#held.length > 0
+    this.#isCounting = this.#held.size > 0
     if (!this.#isCounting) return
     setImmediate(this.#next)
-    for (const flow of this.#held.splice(0, flowsPerTurn)) flow.goOn()
+    let left = Math.min(flowsPerTurn, this.#held.size)
+    // One that is held again on the spot comes after all others.
+    for (const flow of this.#held) {
+      if (left-- === 0) break
+      this.#held.delete(flow)
+      flow.goOn()
+    }
   }
 }

@@ -242,6 +242,7 @@ class Upgrade {
     const tunnel = new Tunnel(socket, worker, this.#lease as Lease, early, {
       workerTimeout: timeouts.sendTimeout,
       clientTimeout: limits.sendTimeout,
+      budget: this.#core.turnBudget,
       onCut: (refusal) => this.#report(refusal),
     })
     const { heartbeat } = this.#core
