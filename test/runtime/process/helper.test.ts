@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
@@ -63,6 +63,37 @@ describe.runIf(process.platform === 'linux')('a worker at level none is started'
     expect(await parentOfWorker({ stateDirectory })).not.toBe(process.pid)
     expect(readdirSync(stateDirectory)).toContain('own')
   })
+})
+
+/** The local addresses, as /proc writes them, that a process listens at by TCP. */
+function listeners(pid: number): string[] {
+  const open = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => link(`/proc/${pid}/fd/${fd}`)))
+  const rows = readFileSync(`/proc/${pid}/net/tcp`, 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+  return rows.flatMap(([, address = '', , state, , , , , , inode]) =>
+    state === '0A' && open.has(`socket:[${inode}]`) ? [address] : [],
+  )
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return '' // Closed in the meantime.
+  }
+}
+
+test.runIf(process.platform === 'linux')('no signal opens the inspector of the helper', async () => {
+  const pool = await createPool({ worker: processWorker(fixture('echo-server')), size: { min: 0, max: 2 } })
+  onTestFinished(() => pool.close())
+  using red = await pool.acquire('red')
+  const helper = parentOf(red.worker.pid!)
+  process.kill(helper, 'SIGUSR1')
+  // It has heard of it by the time that another worker is ready.
+  using blue = await pool.acquire('blue')
+  expect(parentOf(blue.worker.pid!)).toBe(helper)
+  expect(listeners(helper)).toEqual([])
 })
 
 test.runIf(process.platform === 'linux')(
