@@ -8,6 +8,17 @@ import { Connections } from '../../../src/adapters/h3/connections.ts'
 import { FakePool } from './_pool.ts'
 import { dial, httpWorker, listenOn, signal } from './_scene.ts'
 
+/** A gateway, and a client that has sent it a request. */
+async function openClient(pool: FakePool, tls: boolean) {
+  const gateway = createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') })
+  const listener = await gateway.listen({ port: 0, tls })
+  const { port } = listener
+  const client = tls ? connectTls({ port, rejectUnauthorized: false }) : connect(port)
+  client.on('error', () => {})
+  client.write('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+  return { listener, client }
+}
+
 test('closing does not cut a finished response that waits for a slow client', async () => {
   const size = 32 * 1024 * 1024
   const ended = signal()
@@ -41,14 +52,7 @@ test.each([false, true])(
   async (tls) => {
     const flood = Buffer.alloc(32 * 1024 * 1024)
     const pool = new FakePool({ host: '127.0.0.1', port: await listenOn(httpWorker((_req, res) => res.end(flood))) })
-    const listener = await createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') }).listen({
-      port: 0,
-      tls,
-    })
-    const { port } = listener
-    const client = tls ? connectTls({ port, rejectUnauthorized: false }) : connect(port)
-    client.on('error', () => {})
-    client.write('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+    const { listener, client } = await openClient(pool, tls)
     await once(client, 'readable')
     await pool.until(() => pool.granted === 1)
     await listener.close({ grace: 0 })
@@ -61,14 +65,7 @@ test.each([false, true])(
   'closing ends connections that are ending already, whenever its grace ends (TLS: %s)',
   async (tls) => {
     const pool = new FakePool({ host: '127.0.0.1', port: await listenOn(httpWorker((_req, res) => res.end('served'))) })
-    const listener = await createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') }).listen({
-      port: 0,
-      tls,
-    })
-    const { port } = listener
-    const client = tls ? connectTls({ port, rejectUnauthorized: false }) : connect(port)
-    client.on('error', () => {})
-    client.write('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+    const { listener, client } = await openClient(pool, tls)
     await once(client, 'data')
     await pool.until(() => pool.open === 0)
     const closed = new Promise((resolve) => {
