@@ -71,7 +71,8 @@ export async function probeLevel(
     if (obstacle === undefined) return { probe, status: 'available', detail: `${tools.join(' and ')} worked` }
     return unavailable(probe, `the socket of a worker could not be reached in it: ${obstacle}`, REACH)
   } catch (error) {
-    const fix = explainPlace(error)
+    // A supervisor has a directory of its own: what fails there for a moment is no reason to do without the level.
+    const fix = grounds.workers === undefined ? explainPlace(error) : undefined
     if (fix === undefined) throw error
     return unavailable(probe, messageOf(error), fix)
   } finally {
