@@ -1,5 +1,5 @@
 import { rmdirSync, writeFileSync } from 'node:fs'
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Claim } from '../claims.ts'
@@ -95,9 +95,10 @@ export class WorkerCgroup implements Claim {
     for (const { path } of this.directories) removeNow(path)
   }
 
-  /** Ids of the processes in it. */
+  /** Ids of the processes in it, and in what the worker has made below it. */
   async members(): Promise<readonly number[]> {
-    const lists = await Promise.all(this.entries.map(readQuietly))
+    const trees = await Promise.all(this.directories.map(({ path }) => treeOf(path)))
+    const lists = await Promise.all(trees.flat().map((path) => readQuietly(join(path, 'cgroup.procs'))))
     const pids = lists.flatMap((list) => list.split('\n').map(Number))
     // An empty line would be 0, which is our own group to kill(2).
     return [...new Set(pids.filter((pid) => pid > 1 && pid !== process.pid))]
@@ -113,7 +114,7 @@ export class WorkerCgroup implements Claim {
 
   /** @returns whether none of it is left. */
   async #remove(): Promise<boolean> {
-    const removed = await Promise.all(this.directories.map(({ path }) => removeDirectory(path)))
+    const removed = await Promise.all(this.directories.map(({ path }) => removeTree(path)))
     return removed.every(Boolean)
   }
 
@@ -157,6 +158,21 @@ function removeNow(directory: string): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
   }
+}
+
+/** A directory with all that a worker, which may do that as root, has made below it, the deepest first. */
+async function treeOf(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true }).catch(() => [])
+  const below = entries.filter((entry) => entry.isDirectory()).map(({ name }) => treeOf(join(directory, name)))
+  return [...(await Promise.all(below)).flat(), directory]
+}
+
+/** @returns whether nothing of it is left. */
+async function removeTree(directory: string): Promise<boolean> {
+  let removed = true
+  // The last is the directory itself: it goes when all of the others are gone.
+  for (const path of await treeOf(directory)) removed = await removeDirectory(path)
+  return removed
 }
 
 async function removeDirectory(directory: string): Promise<boolean> {

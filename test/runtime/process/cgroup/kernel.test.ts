@@ -1,9 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { findHierarchies } from '../../../../src/runtime/process/cgroup/hierarchies.ts'
+import { findHierarchies, type Hierarchies } from '../../../../src/runtime/process/cgroup/hierarchies.ts'
 import { planDirectories } from '../../../../src/runtime/process/cgroup/limits.ts'
 import { createCgroup } from '../../../../src/runtime/process/cgroup/worker-cgroup.ts'
 import { root, usesBuild } from '../../../_build.ts'
@@ -45,6 +45,27 @@ describe.runIf(isRoot)('without cgroup.kill', () => {
     expect(await cgroup.empty()).toEqual([])
     expect(fixtureProcesses()).toEqual([])
   })
+})
+
+describe.runIf(isRoot)('cgroups that a worker makes below its own', () => {
+  async function expectGone(hierarchies: Hierarchies) {
+    const cgroup = await createCgroup(planDirectories(hierarchies, {}), `corral-test-${process.pid}`)
+    const nested = cgroup.directories.map(({ path }) => join(path, 'a', 'b'))
+    for (const path of nested) mkdirSync(path, { recursive: true })
+    const child = runIn(nested, ['sleep', '1000'])
+    await vi.waitFor(async () => expect(await cgroup.members()).toEqual([child.pid]))
+    expect(await cgroup.empty()).toEqual([])
+    expect(fixtureProcesses()).toEqual([])
+    expect(cgroup.directories.filter(({ path }) => existsSync(path))).toEqual([])
+  }
+
+  test.runIf(unified !== undefined)('go with it, and what runs in them', () =>
+    expectGone({ unified, unifiedControllers, v1 }),
+  )
+
+  test.runIf(v1.has('freezer'))('go with it without cgroup.kill, too', () =>
+    expectGone({ unified: undefined, unifiedControllers: new Set(), v1 }),
+  )
 })
 
 /** Passes on a controller of the directory whose cgroup it is in, when it is told to. */
