@@ -5,7 +5,7 @@ import { assertVersion, expectsUnknown, requestHeaders } from './headers.ts'
 import { forward } from './http.ts'
 import { http2Request, noticeAbort, onceOver } from './http2.ts'
 import type { Identity } from './identity/identify.ts'
-import { observe } from './observe.ts'
+import { observationOf, observe } from './observe.ts'
 import { inTurn, isPipelined } from './pipeline.ts'
 import { Refusal } from './problem.ts'
 import { limitSending, refuse } from './response.ts'
@@ -33,8 +33,20 @@ export function handle(
   const seen = observe('http', req, core.settings)
   // Behind the exchange's own listener, which knows the last of its figures.
   if (seen !== undefined) onceOver(req, res, () => queueMicrotask(() => seen.end()))
+  const { turnBudget } = core
+  if (turnBudget.mayBegin()) begin(core, req, res, base, mustContinue)
+  else turnBudget.defer(() => begin(core, req, res, base, mustContinue))
+}
+
+function begin(
+  core: Core,
+  req: IncomingMessage,
+  res: ServerResponse,
+  base: string | undefined,
+  mustContinue: boolean,
+): void {
   try {
-    if (isVanished(req.socket)) {
+    if (res.destroyed || isVanished(req.socket)) {
       res.destroy()
       return
     }
@@ -50,6 +62,7 @@ export function handle(
       requestHeaders(req, core.settings, { authority: undefined, prefix: '' })
       answerPing(res)
       limitSending(core, req, res)
+      const seen = observationOf(req)
       if (seen !== undefined) seen.status = res.statusCode
       seen?.answered()
       return

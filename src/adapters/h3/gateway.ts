@@ -78,6 +78,7 @@ export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
   const handlers = {
     ...gateway,
     checkExpectation: (req: IncomingMessage, res: ServerResponse) => refuseExpectation(core, req, res),
+    onConnection: () => core.turnBudget.accepted(),
     onMalformed: (refusal: Refusal) => core.reportMalformed(refusal),
   }
   return gateway

@@ -36,6 +36,8 @@ interface Handlers {
   checkContinue(req: IncomingMessage, res: ServerResponse): void
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
   checkExpectation(req: IncomingMessage, res: ServerResponse): void
+  /** Told of every connection that is accepted. */
+  onConnection(): void
   /** Told of what was refused before there was a request. */
   onMalformed(refusal: Refusal): void
 }
@@ -46,6 +48,7 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
   const connections = new Connections(server, settings.headersTimeout, () => {
     handlers.onMalformed(new Refusal('CLIENT_TIMEOUT', { cause: new Error('The TLS handshake took too long') }))
   })
+  server.on('connection', () => handlers.onConnection())
   server.on('request', (req, res) => {
     connections.begin(req, res)
     handlers.handler(req, res)

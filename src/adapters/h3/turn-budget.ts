@@ -4,33 +4,45 @@ export interface Flow {
   goOn(): void
 }
 
-/** Bytes of flows that are passed on in one turn of the event loop. */
-const budget = 1024 * 1024
+/** How much one turn of the event loop may do. A piece of a flow is 64 KiB at most. */
+interface Share {
+  /** Bytes of flows that are passed on. */
+  readonly bytes: number
+  /** Flows that go on with it. */
+  readonly flows: number
+  /** Requests that begin. */
+  readonly requests: number
+}
 
-/** Flows that go on with a new turn: a piece is 64 KiB at most. */
-const flowsPerTurn = 16
+const usual: Share = { bytes: 1024 * 1024, flows: 16, requests: Number.POSITIVE_INFINITY }
+
+/** Of a turn that more connections may wait for: some tenths of a millisecond. */
+const crowded: Share = { bytes: 64 * 1024, flows: 1, requests: 8 }
 
 /**
- * Keeps the turns of the event loop short while much is streamed: flows that have more take turns. Node accepts one connection a turn
- * (libuv since 1.45), so that some hundred busy flows, each with a piece in every turn, would keep everybody who connects waiting
- * for seconds.
+ * Keeps the turns of the event loop short: flows that have more take turns. Node accepts one connection a turn (libuv since 1.45), so
+ * that some hundred busy flows, each with a piece in every turn, would keep everybody who connects waiting for seconds. So would a
+ * MiB of flows, or some hundred requests, in each of the turns that a queue of some hundred connections takes: while those are
+ * accepted, turns are shorter still.
  */
 export class TurnBudget {
-  #passed = 0
+  #share = usual
+  #bytes = 0
+  #requests = 0
+  #hasAccepted = false
   #isCounting = false
   readonly #held = new Set<Flow>()
+  readonly #deferred: (() => void)[] = []
 
-  /** Whether all of this turn is used up: who has more is to {@link hold}. */
+  /** Whether all of this turn's bytes are used up: who has more is to {@link hold}. */
   get isSpent(): boolean {
-    return this.#passed >= budget
+    return this.#bytes >= this.#share.bytes
   }
 
   /** Counts what is passed on. */
   spend(bytes: number): void {
-    this.#passed += bytes
-    if (this.#isCounting) return
-    this.#isCounting = true
-    setImmediate(this.#next)
+    this.#bytes += bytes
+    this.#count()
   }
 
   /** Has a flow go on in a later turn, once, after those that wait already. */
@@ -38,12 +50,40 @@ export class TurnBudget {
     this.#held.add(flow)
   }
 
+  /** A connection was accepted: where that one was, more may wait, each for a turn of its own. */
+  accepted(): void {
+    this.#share = crowded
+    this.#hasAccepted = true
+    this.#count()
+  }
+
+  /** Counts a request, if it may begin in this turn: else it is to {@link defer} that. */
+  mayBegin(): boolean {
+    return this.#share === usual || this.#requests++ < this.#share.requests
+  }
+
+  /** Has a request begin in a later turn, after those that wait already. */
+  defer(begin: () => void): void {
+    this.#deferred.push(begin)
+  }
+
+  #count(): void {
+    if (this.#isCounting) return
+    this.#isCounting = true
+    setImmediate(this.#next)
+  }
+
   readonly #next = (): void => {
-    this.#passed = 0
-    this.#isCounting = this.#held.size > 0
+    this.#share = this.#hasAccepted ? crowded : usual
+    this.#bytes = 0
+    this.#requests = 0
+    this.#isCounting = this.#hasAccepted || this.#held.size > 0 || this.#deferred.length > 0
+    this.#hasAccepted = false
     if (!this.#isCounting) return
     setImmediate(this.#next)
-    let left = Math.min(flowsPerTurn, this.#held.size)
+    const { flows, requests } = this.#share
+    for (const begin of this.#deferred.splice(0, requests)) begin()
+    let left = Math.min(flows, this.#held.size)
     // One that is held again on the spot comes after all others.
     for (const flow of this.#held) {
       if (left-- === 0) break
