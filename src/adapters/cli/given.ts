@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { parseDuration } from './duration.ts'
@@ -115,11 +116,19 @@ export function path(name: FlagName, text: string): string {
 
 /** What a file holds, which has no place on a command line: everyone on the machine can read those. */
 export function readSecret(name: FlagName, file: string): string {
+  let bytes: Buffer
   try {
-    return readFileSync(file, 'utf8').trim()
+    bytes = readFileSync(file)
   } catch (cause) {
     throw new UsageError(`--${name} expects a file that can be read: ${(cause as Error).message}`, { cause })
   }
+  // What stands for bytes that are no text is the same for all of them: different secrets would become one.
+  if (!isUtf8(bytes)) {
+    throw new UsageError(
+      `--${name} expects a file of text in UTF-8, which ${quote(file)} is not: encode bytes as base64`,
+    )
+  }
+  return bytes.toString().trim()
 }
 
 export function invalid(name: FlagName, got: string, expected: string): UsageError {

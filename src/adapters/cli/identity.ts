@@ -141,7 +141,7 @@ function authorize(given: Given): IdentityOptions['authorize'] {
 function tokens(text: string): ReadonlyMap<string, string> {
   const principals = new Map<string, string>()
   for (const [index, line] of linesOf(text).entries()) {
-    const [, principal, token] = /^(\S+)\s+(\S+)$/.exec(line) ?? []
+    const [, principal, token] = /^([^\s\p{Cc}]+)\s+(\S+)$/u.exec(line) ?? []
     // The line itself may be a token.
     if (token === undefined || principal === undefined) {
       throw new UsageError(

@@ -11,7 +11,7 @@ usesCli()
 leavesNoProcess()
 
 let directory: string
-const file = (name: string, content: string) => {
+const file = (name: string, content: string | Buffer) => {
   const path = join(directory, name)
   writeFileSync(path, content)
   return path
@@ -67,6 +67,15 @@ describe('corral run', () => {
     expect(stderr).toMatch(/^corral: CORRAL_ADMIN_TOKEN: expected at least 16 letters/)
   })
 
+  test('refuses secrets that are no text: what stands for one byte stands for all', () => {
+    const bytes = Buffer.from('alice 0123456789abcdef\nren\xe9 fedcba9876543210\n', 'latin1')
+    const path = file('latin1', bytes)
+    const refusal = (flag: string) => `${flag} expects a file of text in UTF-8, which ${JSON.stringify(path)} is not`
+    expect(() => parse(['--tokens-file', path])).toThrow(refusal('--tokens-file'))
+    expect(() => parse(['--keys-file', path])).toThrow(refusal('--keys-file'))
+    expect(() => parse([], { CORRAL_KEYS: bytes.toString() })).toThrow(/^CORRAL_KEYS: expected secrets of text/)
+  })
+
   test('refuses files that hold nothing of use, without printing what they hold', () => {
     expect(() => parse(['--keys-file', file('empty', '\n# nothing\n')])).toThrow('a key in a line, got none')
     for (const none of ['', ' , ']) expect(() => parse([], { CORRAL_KEYS: none })).toThrow('CORRAL_KEYS expects keys')
@@ -82,6 +91,8 @@ describe('corral run', () => {
     expect(() => parse(['--tokens-file', token])).toThrow(
       /^Entry 3 of --tokens-file: expected a token of letters, digits and -\._~\+\/, and = at the end, got something else$/,
     )
+    const control = file('control', 'al\0ice 0123456789abcdef\n')
+    expect(() => parse(['--tokens-file', control])).toThrow('which entry 1 is not')
     const shared = file('shared', 'alice 0123456789abcdef\nalice 0123456789abcdef\nbob 0123456789abcdef\n')
     expect(() => parse(['--tokens-file', shared])).toThrow('which that of entry 3 is not')
   })

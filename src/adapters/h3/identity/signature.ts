@@ -19,7 +19,7 @@ export interface IdSigner {
  *
  * @param keys secrets of at least 16 bytes. The first signs; all are accepted, so that keys can be rotated: put the new one
  * in front, and take the old one out when the ids that it signed are of no use any more.
- * @throws `INVALID_OPTION`
+ * @throws `INVALID_OPTION`, also for text with U+FFFD, which stands for bytes that are no text.
  */
 export function createIdSigner(keys: SigningKey | readonly SigningKey[]): IdSigner {
   const secrets = (isList(keys) ? keys : [keys]).map(secretOf)
@@ -54,8 +54,19 @@ function signatureOf(secret: Buffer, id: string): string {
   return createHmac('sha256', secret).update(purpose).update(id).digest('base64url')
 }
 
+/** Stands for any byte that is no text. */
+const replacement = '\ufffd'
+
 function secretOf(key: SigningKey): Buffer {
   const secret = typeof key === 'string' ? Buffer.from(key) : key instanceof Uint8Array ? Buffer.from(key) : undefined
+  // Keys that differ in such bytes alone are the same then, and can be guessed.
+  if (typeof key === 'string' && secret?.includes(replacement)) {
+    throw new InvalidOptionError(
+      'sign.keys',
+      'secrets of text, or bytes as a Uint8Array',
+      'bytes that were read as text',
+    )
+  }
   if (secret !== undefined && secret.length >= 16) return secret
   // Never the key itself.
   const got = secret === undefined ? typeof key : `one of ${secret.length} bytes`

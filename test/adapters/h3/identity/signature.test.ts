@@ -63,6 +63,8 @@ describe('a signed id', () => {
     ['one of 5 bytes', 'short'],
     ['none', []],
     ['number', 7],
+    ['bytes that were read as text', Buffer.alloc(16, 0xe9).toString()],
+    ['bytes that were read as text', '\ud800'.repeat(16)],
     ['one of 15 bytes', ['long enough, this one', Buffer.alloc(15)]],
   ])('needs good keys: %s is refused', (got, keys) => {
     expect(() => createIdSigner(keys as string)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }))
