@@ -1,6 +1,5 @@
-import { isUtf8 } from 'node:buffer'
-import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { InvalidOptionError } from '../../index.ts'
 import { parseDuration } from './duration.ts'
 import { type FlagName, flags } from './flags.ts'
 import { parseSize } from './size.ts'
@@ -114,27 +113,20 @@ export function path(name: FlagName, text: string): string {
   return text
 }
 
-/** What a file holds, which has no place on a command line: everyone on the machine can read those. */
-export function readSecret(name: FlagName, file: string): string {
-  let bytes: Buffer
-  try {
-    bytes = readFileSync(file)
-  } catch (cause) {
-    throw new UsageError(`--${name} expects a file that can be read: ${(cause as Error).message}`, { cause })
-  }
-  // What stands for bytes that are no text is the same for all of them: different secrets would become one.
-  if (!isUtf8(bytes)) {
-    throw new UsageError(
-      `--${name} expects a file of text in UTF-8, which ${quote(file)} is not: encode bytes as base64`,
-    )
-  }
-  return bytes.toString().trim()
-}
-
 export function invalid(name: FlagName, got: string, expected: string): UsageError {
   return new UsageError(`--${name} expects ${expected}, got ${quote(got)}`)
 }
 
 function quote(text: string | undefined): string {
   return JSON.stringify(text ?? '')
+}
+
+/** Errors of the library name what is called here by what it was given as. */
+export function naming<T>(source: `${'' | `Entry ${number} of `}--${FlagName}` | 'CORRAL_KEYS', make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    if (!(error instanceof InvalidOptionError)) throw error
+    throw new UsageError(error.message.replace(/^Invalid option "[^"]*"/, source), { cause: error })
+  }
 }

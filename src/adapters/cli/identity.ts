@@ -1,9 +1,10 @@
-import { InvalidOptionError } from '../../index.ts'
 import type { Authorizer, GatewayOptions, SessionIdSource } from '../h3/index.ts'
-import { bearerToken, createIdSigner, fromCookie, fromHeader, fromPath, fromQuery, trustedHeader } from '../h3/index.ts'
-import type { FlagName } from './flags.ts'
+import { createIdSigner, fromCookie, fromHeader, fromPath, fromQuery, trustedHeader } from '../h3/index.ts'
 import type { Report } from './report.ts'
-import { type Given, UsageError, invalid, oneOf, path, readSecret } from './given.ts'
+import { type Given, UsageError, invalid, naming, oneOf, path } from './given.ts'
+import { linesOf, readSecret } from './secret-file.ts'
+import type { TokenFile } from './token-file.ts'
+import { followTokens, readTokenFile } from './token-file.ts'
 
 /** How requests are told apart. */
 export interface IdentityOptions {
@@ -11,7 +12,7 @@ export interface IdentityOptions {
   readonly issue: boolean
   readonly sign: { readonly keys: readonly string[]; readonly forged: 'refuse' | 'issue' } | undefined
   readonly adopt: boolean
-  readonly authorize: { readonly tokens: ReadonlyMap<string, string> } | UserHeader | undefined
+  readonly authorize: TokenFile | UserHeader | undefined
 }
 
 export type SessionSource =
@@ -72,7 +73,7 @@ export function identityOf(
     issue,
     sign,
     adopt: adopt && { onAdopt: (adopted) => report({ type: 'session.adopted', ...adopted }) },
-    authorize: authorize && authorizerOf(authorize),
+    authorize: authorize && authorizerOf(authorize, report),
   }
 }
 
@@ -82,22 +83,12 @@ function sourceOf(source: SessionSource): SessionIdSource {
 
 const sources = { header: fromHeader, cookie: fromCookie, query: fromQuery } as const
 
-function authorizerOf(options: NonNullable<IdentityOptions['authorize']>): Authorizer {
-  if ('tokens' in options) return naming('--tokens-file', () => bearerToken(options.tokens))
+function authorizerOf(options: NonNullable<IdentityOptions['authorize']>, report: Report): Authorizer {
+  if ('tokens' in options) return followTokens(options, report)
   const { header, proxies } = options
   return naming(proxies.length === 0 ? '--user-header' : '--user-proxy', () =>
     trustedHeader(header, proxies.length === 0 ? {} : { proxies }),
   )
-}
-
-/** Errors of the library name what is called here by what it was given as. */
-function naming<T>(source: `${'' | `Entry ${number} of `}--${FlagName}` | 'CORRAL_KEYS', make: () => T): T {
-  try {
-    return make()
-  } catch (error) {
-    if (!(error instanceof InvalidOptionError)) throw error
-    throw new UsageError(error.message.replace(/^Invalid option "[^"]*"/, source), { cause: error })
-  }
 }
 
 function sessionSource(text: string): SessionSource {
@@ -133,37 +124,7 @@ function authorize(given: Given): IdentityOptions['authorize'] {
   }
   if (given.has('tokens-file')) {
     if (header !== undefined) throw new UsageError('--tokens-file and --user-header: give one of them')
-    return { tokens: tokens(readSecret('tokens-file', given.one('tokens-file'))) }
+    return readTokenFile(given.one('tokens-file'))
   }
   return header === undefined ? undefined : { header, proxies: given.all('user-proxy') }
-}
-
-function tokens(text: string): ReadonlyMap<string, string> {
-  const principals = new Map<string, string>()
-  for (const [index, line] of linesOf(text).entries()) {
-    const [, principal, token] = /^([^\s\p{Cc}]+)\s+(\S+)$/u.exec(line) ?? []
-    // The line itself may be a token.
-    if (token === undefined || principal === undefined) {
-      throw new UsageError(
-        `--tokens-file expects a principal and a token in each line, which entry ${index + 1} is not`,
-      )
-    }
-    // One by one: in the map there is no telling the number of the line.
-    naming(`Entry ${index + 1} of --tokens-file`, () => bearerToken({ [token]: principal }))
-    if ((principals.get(token) ?? principal) !== principal) {
-      throw new UsageError(
-        `--tokens-file expects a token of each principal’s own, which that of entry ${index + 1} is not`,
-      )
-    }
-    principals.set(token, principal)
-  }
-  return principals
-}
-
-/** Without empty ones and comments. */
-function linesOf(text: string): string[] {
-  return text
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'))
 }

@@ -1,10 +1,11 @@
 import { isIPv6 } from 'node:net'
 import type { ListenOptions } from '../h3/index.ts'
 import { passphraseVariable } from './flags.ts'
-import { type Given, UsageError, count, duration, invalid, oneOf, path, port, readFlags, readSecret } from './given.ts'
+import { type Given, UsageError, count, duration, invalid, oneOf, path, port, readFlags } from './given.ts'
 import { type IdentityOptions, identity } from './identity.ts'
 import { type IsolationFlags, isolation } from './isolation.ts'
 import { type PoolFlags, poolFlags } from './pool-flags.ts'
+import { readSecret } from './secret-file.ts'
 
 /** What `corral run` was asked to do. */
 export interface RunOptions {

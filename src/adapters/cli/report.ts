@@ -32,6 +32,8 @@ export type ReportEvent =
     }
   | ({ readonly type: 'request.ended' } & RequestRecord)
   | ({ readonly type: 'session.adopted' } & AdoptedSession)
+  /** The file of tokens says something else than before. */
+  | { readonly type: 'tokens.read'; readonly tokens: number }
   /** Something that does no harm, and hardly was meant so. */
   | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'error'; readonly error: unknown }
@@ -128,6 +130,8 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
       return `session ${quote(event.sessionId)} started on ${event.workerId}`
     case 'session.adopted':
       return `session ${quote(event.sessionId)} is called ${quote(event.id)} by its worker${ownerOf(event.principal)}`
+    case 'tokens.read':
+      return `tokens read again: ${event.tokens} ${event.tokens === 1 ? 'is' : 'are'} good now`
     case 'session.lost':
       return `session ${quote(event.sessionId)} lost on ${event.workerId}: ${event.reason}, ${exitOf(event)}${lastLine(event.output)}`
     case 'session.ended':

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -39,6 +39,7 @@ describe('corral run', () => {
   test('reads principals and their tokens from a file', () => {
     const path = file('tokens', '# principal token\nalice 0123456789abcdef\nbob\tfedcba9876543210\n')
     expect(parse(['--tokens-file', path]).authorize).toEqual({
+      file: path,
       tokens: new Map([
         ['0123456789abcdef', 'alice'],
         ['fedcba9876543210', 'bob'],
@@ -152,6 +153,37 @@ describe('corral run', () => {
     expect(await cli.line('session.adopted')).toMatchObject({ sessionId, id })
     cli.kill('SIGTERM')
     expect(await cli.exit).toMatchObject({ code: 0 })
+  })
+
+  test('takes the tokens that its file has now, and those of before while it is of no use', async () => {
+    const path = file('live', 'alice 0123456789abcdef\n')
+    const replace = (content: string) => renameSync(file('next', content), path)
+    const cli = run('echo-server', ['--tokens-file', path])
+    const url = await urlOf(cli)
+    const ask = async (token: string) =>
+      (await fetch(url, { headers: { authorization: `Bearer ${token}`, 'x-session-id': 'red' } })).status
+    expect(await ask('0123456789abcdef')).toBe(200)
+
+    replace('alice fedcba9876543210\nbob bbbbbbbbbbbbbbbb\n')
+    expect(await cli.line('tokens.read')).toMatchObject({ tokens: 2 })
+    expect(await Promise.all(['0123456789abcdef', 'fedcba9876543210', 'bbbbbbbbbbbbbbbb'].map(ask))).toEqual([
+      401, 200, 200,
+    ])
+
+    const kept = 'the tokens that were in it before hold'
+    replace('')
+    const empty = await cli.line('warning')
+    expect(empty['message']).toBe(`--tokens-file: expected at least one token, got none; ${kept}`)
+    rmSync(path)
+    await cli.text('no such file')
+    expect(await ask('fedcba9876543210')).toBe(200)
+
+    replace('alice cccccccccccccccc\n')
+    await cli.line('tokens.read', { tokens: 1 })
+    expect(await Promise.all(['fedcba9876543210', 'cccccccccccccccc'].map(ask))).toEqual([401, 200])
+    cli.kill('SIGTERM')
+    const { code, stdout } = await cli.exit
+    expect({ code, warnings: stdout.split(kept).length - 1 }).toEqual({ code: 0, warnings: 2 })
   })
 
   test('issues signed ids over TLS to the principals that it knows, and takes no others', async () => {

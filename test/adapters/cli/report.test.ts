@@ -44,6 +44,7 @@ suite('a report', () => {
       { type: 'session.adopted', sessionId: 'x1', id: 'chosen', principal: 'alice' },
       'session "x1" is called "chosen" by its worker of "alice"',
     ],
+    [{ type: 'tokens.read', tokens: 2 }, 'tokens read again: 2 are good now'],
     [{ type: 'worker.draining', workerId: 'w1', failure: null }, 'worker w1 stopping'],
     [
       {

@@ -1,0 +1,49 @@
+import { isUtf8 } from 'node:buffer'
+import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import type { FlagName } from './flags.ts'
+import { UsageError } from './given.ts'
+
+/**
+ * What a file holds, which has no place on a command line: everyone on the machine can read those.
+ *
+ * @throws {UsageError}
+ */
+export function readSecret(name: FlagName, file: string): string {
+  let bytes: Buffer
+  try {
+    bytes = readFileSync(file)
+  } catch (cause) {
+    throw unreadable(name, cause)
+  }
+  return textOf(name, file, bytes)
+}
+
+/** The same while requests are served, which a disk must not hold up. */
+export async function rereadSecret(name: FlagName, file: string): Promise<string> {
+  const bytes = await readFile(file).catch((cause: unknown) => {
+    throw unreadable(name, cause)
+  })
+  return textOf(name, file, bytes)
+}
+
+/** The lines of a secret, without empty ones and comments. */
+export function linesOf(text: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'))
+}
+
+function textOf(name: FlagName, file: string, bytes: Buffer): string {
+  // What stands for bytes that are no text is the same for all of them: different secrets would become one.
+  if (!isUtf8(bytes)) {
+    const got = JSON.stringify(file)
+    throw new UsageError(`--${name} expects a file of text in UTF-8, which ${got} is not: encode bytes as base64`)
+  }
+  return bytes.toString().trim()
+}
+
+function unreadable(name: FlagName, cause: unknown): UsageError {
+  return new UsageError(`--${name} expects a file that can be read: ${(cause as Error).message}`, { cause })
+}
