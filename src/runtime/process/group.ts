@@ -1,12 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { listProcesses } from './_proc.ts'
+import { killAll } from './killed.ts'
 
-const FIRST_POLL = 1
-const LONGEST_POLL = 50
 /** Killed processes are usually reaped sooner; from this poll on it is worth finding out whether only zombies are left. */
 const ZOMBIE_POLL = 8
-/** A process that SIGKILL does not end within this time hangs in the kernel, and waiting longer would not help. */
-const GIVE_UP_AFTER = 10_000
 
 /**
  * Sends `signal` to the process group that `leader` leads; `0` only asks. Never throws.
@@ -27,18 +23,18 @@ export function signalLeader(leader: number, signal: NodeJS.Signals): boolean {
  * another process while it has a member, so until then it is safe to signal. Zombies do not count; who reaps them is up
  * to the init process, which in a container may do so never.
  *
+ * @param giveUpAfter milliseconds.
  * @returns ids of the processes that would not die.
  */
-export async function emptyGroup(leader: number): Promise<readonly number[]> {
-  const deadline = performance.now() + GIVE_UP_AFTER
-  for (let wait = FIRST_POLL; signalGroup(leader, 0); wait = Math.min(wait * 2, LONGEST_POLL)) {
-    const members = wait < ZOMBIE_POLL ? undefined : await livingMembers(leader)
-    if (members?.length === 0) return []
-    if (performance.now() > deadline) return members ?? [leader]
-    signalGroup(leader, 'SIGKILL')
-    await delay(wait)
-  }
-  return []
+export async function emptyGroup(leader: number, giveUpAfter?: number): Promise<readonly number[]> {
+  let members: readonly number[] = []
+  await killAll(async (pause) => {
+    members = signalGroup(leader, 0) ? [leader] : []
+    if (members.length > 0 && pause >= ZOMBIE_POLL) members = (await livingMembers(leader)) ?? members
+    if (members.length > 0) signalGroup(leader, 'SIGKILL')
+    return members.length === 0
+  }, giveUpAfter)
+  return members
 }
 
 /** @returns `undefined` where it cannot be told. */

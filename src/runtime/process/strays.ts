@@ -1,26 +1,22 @@
 import { readFile } from 'node:fs/promises'
-import { setTimeout as delay } from 'node:timers/promises'
+import { killAll, killQuietly } from './killed.ts'
 import { listPids } from './pids.ts'
-
-const FIRST_POLL = 1
-const LONGEST_POLL = 50
-/** A process that SIGKILL does not end within this time hangs in the kernel, and waiting longer would not help. */
-const GIVE_UP_AFTER = 10_000
 
 /**
  * Kills every process whose environment names something in a worker's directory, as `HOME` does that of a worker: what has
- * left its process group, and has not emptied its environment. The leader must be gone: it would be one of them.
+ * left its process group, and has not emptied its environment. The leader is one of them, unless it is gone.
  *
+ * @param giveUpAfter milliseconds.
  * @returns ids of the processes that would not die.
  */
-export async function endStrays(directory: string): Promise<readonly number[]> {
-  const deadline = performance.now() + GIVE_UP_AFTER
-  for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
-    const pids = [...(await environments())].flatMap(([pid, text]) => (names(text, directory) ? [pid] : []))
-    if (pids.length === 0 || performance.now() > deadline) return pids
+export async function endStrays(directory: string, giveUpAfter?: number): Promise<readonly number[]> {
+  let pids: readonly number[] = []
+  await killAll(async () => {
+    pids = [...(await environments())].flatMap(([pid, text]) => (names(text, directory) ? [pid] : []))
     for (const pid of pids) killQuietly(pid)
-    await delay(wait)
-  }
+    return pids.length === 0
+  }, giveUpAfter)
+  return pids
 }
 
 /** Not in `PWD`: what somebody starts who is looking at that directory has this one, too. */
@@ -54,12 +50,4 @@ async function readEnvironments(): Promise<Environments> {
   // Empty for a zombie, and for a process of another user.
   const read = async (pid: number) => [pid, await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')] as const
   return new Map(await Promise.all(pids.map(read)))
-}
-
-function killQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // Gone in the meantime.
-  }
 }

@@ -1,14 +1,9 @@
 import { rmdirSync, writeFileSync } from 'node:fs'
 import { mkdir, readFile, readdir, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Claim } from '../claims.ts'
+import { killAll, killQuietly } from '../killed.ts'
 import type { DirectoryPlan, Setting } from './limits.ts'
-
-const FIRST_POLL = 1
-const LONGEST_POLL = 50
-/** A process that SIGKILL does not end within this time hangs in the kernel, and waiting longer would not help. */
-const GIVE_UP_AFTER = 10_000
 
 /** How the directories of workers are called: the sweep after a crash removes nothing else. */
 export const CGROUP_NAME = /^corral-[\w.-]+$/
@@ -70,18 +65,17 @@ export class WorkerCgroup implements Claim {
   /**
    * Kills what is in it until nothing is, and removes it.
    *
+   * @param giveUpAfter milliseconds.
    * @returns ids of the processes that would not die; the directories stay then.
    */
-  async empty(): Promise<readonly number[]> {
+  async empty(giveUpAfter?: number): Promise<readonly number[]> {
     // Mostly nothing is left in it, and the kernel says so by letting it be removed.
     if (this.directories.every(({ path }) => removeNow(path))) return []
-    const deadline = performance.now() + GIVE_UP_AFTER
-    for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
+    const isGone = await killAll(async () => {
       await this.#kill()
-      if (await this.#remove()) return []
-      if (performance.now() > deadline) return this.members()
-      await delay(wait)
-    }
+      return this.#remove()
+    }, giveUpAfter)
+    return isGone ? [] : this.members()
   }
 
   async release(): Promise<void> {
@@ -194,13 +188,5 @@ function writeQuietly(path: string, text: string): void {
     writeFileSync(path, text, { flag: 'r+' })
   } catch {
     // Gone, or not to be had: its processes are killed one by one then.
-  }
-}
-
-function killQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // Gone in the meantime.
   }
 }

@@ -5,13 +5,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { childrenOf, isNamespaceInit, readProcess, readProcessNow, type ProcessEntry } from '../_proc.ts'
 import { emptyGroup, signalGroup, signalLeader } from '../group.ts'
 import { STATUS_FD } from '../isolation/levels.ts'
+import { GIVE_UP_AFTER, killAll } from '../killed.ts'
 import type { ProcessEnd, SpawnRequest } from './spawned-process.ts'
 
 /** How long the wrapper's last words may take: they are written before it exits. */
 const STATUS_GRACE = 100
-const FIRST_POLL = 1
-const LONGEST_POLL = 50
-const GIVE_UP_AFTER = 10_000
 
 /**
  * A child of this process and its group, seen to its end. All signals go through here, as whoever reaps a process is the
@@ -116,21 +114,20 @@ class WrapperStatus {
    * @returns its id, if it would not die.
    */
   async emptied(): Promise<readonly number[]> {
-    const deadline = performance.now() + GIVE_UP_AFTER
     // It may have been told and not been read yet. Only the wrapper, and who is in its group, could hold that up.
     if (this.#identity === undefined) {
       await Promise.race([this.#ended, delay(GIVE_UP_AFTER, undefined, { ref: false })])
     }
     const init = this.#identity
     if (init === undefined) return []
-    for (let wait = FIRST_POLL; ; wait = Math.min(wait * 2, LONGEST_POLL)) {
+    const isGone = await killAll(async () => {
       const entry = await readProcess(init.pid)
       // Another start: an id that was given out again.
-      if (entry === undefined || entry.isZombie || entry.startTime !== init.startTime) return []
-      if (performance.now() > deadline) return [init.pid]
-      signalLeader(init.pid, 'SIGKILL')
-      await delay(wait)
-    }
+      const isOver = entry === undefined || entry.isZombie || entry.startTime !== init.startTime
+      if (!isOver) signalLeader(init.pid, 'SIGKILL')
+      return isOver
+    })
+    return isGone ? [] : [init.pid]
   }
 
   /** The wrapper reaps its init as its last act: until then the id is that of its child. */
