@@ -58,6 +58,8 @@ export interface BackendStatus {
   readonly level: string
   /** What was asked for and is not to be had on this machine: only with an option that allows for it. */
   readonly missing: readonly string[]
+  /** Ids of processes of workers that could not be killed and may still be there; absent: of none. */
+  readonly left?: readonly number[] | undefined
 }
 
 export interface LaunchContext {
@@ -75,7 +77,8 @@ export interface WorkerInstance {
   readonly address: WorkerAddress
   /**
    * Resolves once the worker and everything it started are gone, whoever ended it. Never rejects. Until then the
-   * worker counts against `size.max`, and `pool.close()` waits for it.
+   * worker counts against `size.max`, and `pool.close()` waits for it. So it has to resolve, some time after
+   * `kill`, also where that could not end the worker, with a `message` that says so: the pool waits for nothing else, and without limit.
    */
   readonly exited: Promise<WorkerExit>
   /** Resolves when the worker can serve, rejects when it never will. `signal` aborts when nobody waits any more. */
@@ -84,7 +87,7 @@ export interface WorkerInstance {
   check?(signal: AbortSignal): Promise<void>
   /** Asks the worker to stop. Must not throw; may be called more than once. */
   stop(): void
-  /** Ends the worker and everything it started, now. Must not throw; may be called more than once. */
+  /** Ends the worker and everything it started, now: `exited` resolves after it. Must not throw; may be called more than once. */
   kill(): void
   /** The last lines that the worker wrote, oldest first, for error messages. */
   output?(): readonly string[]

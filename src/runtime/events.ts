@@ -18,7 +18,7 @@ export interface PoolEvents {
   'worker.crashed': WorkerEvent & { reason: LossReason; failure: Failure }
   /** The worker waits out its backoff, in milliseconds, before it starts again. */
   'worker.restarting': WorkerEvent & { attempt: number; delay: number }
-  /** The worker is gone for good, and every process it had. */
+  /** The worker is gone for good, and every process it had, but for those that could not be killed. */
   'worker.dead': WorkerEvent & { reason: 'stopped' | 'failed'; exitCode: number | null; signal: string | null }
   /** A worker was bound to the session. */
   'session.started': SessionEvent

@@ -54,7 +54,8 @@ export interface Pool extends AsyncDisposable {
    */
   drain(options?: DrainOptions): Promise<void>
   /**
-   * Ends every session now and stops every worker. Resolves once no process that the pool started is left. May be
+   * Ends every session now and stops every worker. Resolves once no process that the pool started is left, but for those
+   * that SIGKILL did not end within 10 seconds: they are a warning, and in `stats().isolation.left`. May be
    * called at any time and more than once; also cuts a `drain` short, and with `force` an earlier `close`.
    */
   close(options?: CloseOptions): Promise<void>

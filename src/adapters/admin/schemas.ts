@@ -70,6 +70,11 @@ const poolStats = {
     .strictObject({
       level: z.string().describe('The level in effect.'),
       missing: z.array(z.string()).readonly().describe('What was asked for and is not to be had on this machine.'),
+      left: z
+        .array(z.int().min(1))
+        .readonly()
+        .optional()
+        .describe('Ids of processes of workers that could not be killed and may still be there. Absent: of none.'),
     })
     .optional()
     .describe('How far the workers are isolated. Absent when their backend does not say.'),

@@ -58,8 +58,21 @@ export async function run(options: RunOptions): Promise<number> {
     await parts.admin?.close()
     await parts.telemetry?.flush()
   }
+  const left = idsLeft(parts.pool)
+  if (left.length > 0) reportLeft(report, left)
   report({ type: 'gateway.stopped' })
-  return signals.cut.aborted || crash.signal.aborted ? 1 : 0
+  return signals.cut.aborted || crash.signal.aborted || left.length > 0 ? 1 : 0
+}
+
+/** Of processes that may still be there: those that could not be killed, and those that were not waited for. */
+function idsLeft(pool: Pool | undefined): number[] {
+  const unended = pool?.workers().flatMap(({ pid }) => pid ?? []) ?? []
+  return [...new Set([...(pool?.stats().isolation?.left ?? []), ...unended])]
+}
+
+function reportLeft(report: Report, left: readonly number[]): void {
+  const message = `Processes ${left.join(', ')} of workers have not ended, though they were killed`
+  report({ type: 'warning', message })
 }
 
 /** Stops the workers politely, unless `cut` aborts first. What cannot be stopped then is killed at the exit. */

@@ -5,7 +5,7 @@ import { listPids } from './pids.ts'
 /** One line of the process table, of Linux's /proc. */
 export interface ProcessEntry {
   readonly pid: number
-  /** Exited, and only waiting to be reaped: it holds no memory, no file and no port. */
+  /** Exited with all its threads, and only waiting to be reaped: it holds no memory, no file and no port. */
   readonly isZombie: boolean
   readonly parent: number
   readonly group: number
@@ -57,7 +57,8 @@ function parseStat(pid: number, stat: string): ProcessEntry | undefined {
   // The program's name stands in parentheses and may hold spaces and parentheses itself.
   const [state, parent, group, session, ...others] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   if (state === undefined || session === undefined) return undefined
-  const isZombie = state === 'Z' || state === 'X'
+  // Field 20 of proc(5): a process whose first thread has ended alone is called a zombie, too.
+  const isZombie = (state === 'Z' || state === 'X') && Number(others[13]) <= 1
   const startTime = Number(others[15]) // Field 22 of proc(5).
   return { pid, isZombie, parent: Number(parent), group: Number(group), session: Number(session), startTime }
 }

@@ -16,9 +16,9 @@ export class Claims implements Claim {
     this.#record = record
   }
 
-  /** For a later start: what is written down there is left, though none of the claims may know. */
-  keepRecord(): void {
-    this.#record = undefined
+  /** Whether a later start will find what is not released now. */
+  get isRecorded(): boolean {
+    return this.#record !== undefined
   }
 
   add(claim: Claim): void {

@@ -7,6 +7,9 @@ import { HelperSpawner } from './spawn/helper-spawner.ts'
 import { directSpawner, type Spawner } from './spawn/spawned-process.ts'
 import { closeStateDirectory, mendStateDirectory, openStateDirectory } from './state/state-directory.ts'
 
+/** What could not be killed before has as many milliseconds to be gone after all. */
+const LAST_TRY = 1_000
+
 /** What the workers of one backend share on this machine. */
 export interface Host extends Grounds {
   readonly sandbox: Sandbox
@@ -47,7 +50,7 @@ export async function openHost(request: HostRequest): Promise<Host> {
     const close = async () => {
       await Promise.all(releasing)
       await spawner.close()
-      await closeStateDirectory(state)
+      await closeStateDirectory(state, LAST_TRY)
     }
     let mending: Promise<void> | undefined
     // Starts that are under way together find the same things missing.

@@ -49,6 +49,7 @@ class ProcessBackend implements WorkerBackend {
   /** Pools that have it open: they share one host. */
   #users = 0
   #status: BackendStatus | undefined
+  readonly #left = new Set<readonly number[]>()
 
   constructor(settings: ProcessSettings) {
     const { startTimeout, startAttempts, interval, timeout, failures } = settings.health
@@ -93,11 +94,12 @@ class ProcessBackend implements WorkerBackend {
 
   async launch(context: LaunchContext): Promise<WorkerInstance> {
     const host = await (this.#host ?? this.#openPlain())
-    return launchProcess({ settings: this.#settings, template: this.#template, host }, context)
+    return launchProcess({ settings: this.#settings, template: this.#template, host, left: this.#left }, context)
   }
 
   status(): BackendStatus | undefined {
-    return this.#status
+    const left = [...this.#left].flat()
+    return this.#status && { ...this.#status, ...(left.length > 0 && { left }) }
   }
 
   #request(): HostRequest {

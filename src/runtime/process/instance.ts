@@ -28,21 +28,28 @@ export interface InstanceOptions {
   readonly cgroup: WorkerCgroup | undefined
   /** Directory by which what has left its process group is known; absent: that is known otherwise, or not at all. */
   readonly directory: string | undefined
+  /** Where the ids of processes are put down that could not be killed. */
+  readonly left: Set<readonly number[]>
 }
 
-/** One OS process and its group, from just after the spawn until nothing of it is left. */
+/** What is left beside a leader that is stuck gets no longer, in milliseconds: it was killed with it. */
+const REST_LIMIT = 1_000
+
+/** One OS process and its group, from just after the spawn until nothing of it is left, or nothing more can be done. */
 export class ProcessInstance implements WorkerInstance {
   readonly pid: number
   readonly address: WorkerAddress
   readonly exited: Promise<WorkerExit>
   readonly check?: Probe
 
+  readonly #workerId: string
   readonly #settings: ProcessSettings
   readonly #reserved: ReservedAddress
   readonly #claims: Claims
   readonly #release: InstanceOptions['release']
   readonly #cgroup: WorkerCgroup | undefined
   readonly #directory: string | undefined
+  readonly #left: Set<readonly number[]>
   readonly #process: SpawnedProcess
   readonly #probe: Probe | undefined
   readonly #stdout: OutputTail
@@ -50,8 +57,8 @@ export class ProcessInstance implements WorkerInstance {
   readonly #readyLine: ReadyLine | undefined
   /** Aborts when the leader exits: nothing more can come of a start. */
   readonly #ended = new AbortController()
-  /** `exited`: there may be more than the leader was. `gone`: its id may be somebody else's by now. */
-  #phase: 'starting' | 'ready' | 'exited' | 'gone' = 'starting'
+  /** `stuck`: SIGKILL does not end it. `exited`: there may be more than the leader was. `gone`: its id may be somebody else's by now. */
+  #phase: 'starting' | 'ready' | 'stuck' | 'exited' | 'gone' = 'starting'
   /** The most that was asked of it. */
   #asked: 'nothing' | 'stop' | 'kill' = 'nothing'
   #isListenerKnown: boolean
@@ -60,16 +67,18 @@ export class ProcessInstance implements WorkerInstance {
 
   constructor(process: SpawnedProcess, options: InstanceOptions) {
     const { pid } = process
-    const { workerId, settings, reserved, claims, release, cgroup, directory } = options
+    const { workerId, settings, reserved, claims, release, cgroup, directory, left } = options
     this.pid = pid
     this.address = reserved.address
     this.#process = process
+    this.#workerId = workerId
     this.#settings = settings
     this.#reserved = reserved
     this.#claims = claims
     this.#release = release
     this.#cgroup = cgroup
     this.#directory = directory
+    this.#left = left
     this.#isListenerKnown = settings.health.listener === 'any' || reserved.port === undefined
 
     const { line } = settings.health
@@ -139,7 +148,12 @@ export class ProcessInstance implements WorkerInstance {
       this.#cgroup?.killNow()
       this.#claims.releaseNow()
     })
-    const end = await this.#process.exit
+    const end = await Promise.race([this.#process.exit, this.#process.stuck])
+    if (end === undefined) {
+      const exit = await this.#giveUp(disarm)
+      await finishReading()
+      return exit
+    }
     const retry = this.#phase === 'starting' && end.fault !== 'wrapper'
     this.#phase = 'exited'
     this.#ended.abort(new Error('The worker exited'))
@@ -148,13 +162,8 @@ export class ProcessInstance implements WorkerInstance {
     this.#phase = 'gone'
     await finishReading()
     this.#message ??= this.#explain(end, cause)
-    if (survivors.length > 0) this.#claims.keepRecord()
-    await this.#release(this.#claims)
-    disarm()
-    if (survivors.length > 0) {
-      this.#message ??= `Processes ${survivors.join(', ')} of the worker could not be killed`
-      process.emitWarning(this.#message, 'CorralWarning')
-    }
+    if (survivors.length > 0) this.#leave(survivors, disarm)
+    else await this.#letGo(disarm)
     const { exitCode, signal } = end
     return {
       exitCode,
@@ -165,11 +174,49 @@ export class ProcessInstance implements WorkerInstance {
     }
   }
 
+  /** SIGKILL does not end the leader: that it ends at all is waited for by nobody but this. */
+  async #giveUp(disarm: () => void): Promise<WorkerExit> {
+    this.#phase = 'stuck'
+    this.#ended.abort(new Error('The worker could not be killed'))
+    const left = [...new Set([this.pid, ...(await this.#endOthers(REST_LIMIT))])]
+    const message = this.#leave(left, disarm)
+    void this.#process.exit.then(async () => {
+      this.#phase = 'exited'
+      const survivors = [...(await this.#process.emptied), ...(await this.#endOthers(REST_LIMIT))]
+      this.#phase = 'gone'
+      if (survivors.length > 0) return
+      this.#left.delete(left)
+      await this.#letGo(disarm)
+    })
+    return { exitCode: null, signal: null, message }
+  }
+
+  /** What they may still use stays. @returns what became of the worker. */
+  #leave(survivors: readonly number[], disarm: () => void): string {
+    this.#left.add(survivors)
+    // Otherwise there is nobody to come but this process at its end.
+    if (this.#claims.isRecorded) disarm()
+    const problem = `Processes ${survivors.join(', ')} of worker ${this.#workerId} could not be killed`
+    process.emitWarning(this.#claims.isRecorded ? `${problem}; the next start tries again` : problem, 'CorralWarning')
+    this.#message ??= problem
+    return this.#message
+  }
+
+  async #letGo(disarm: () => void): Promise<void> {
+    await this.#release(this.#claims)
+    disarm()
+  }
+
   /** Ends what the worker has left. @returns ids of the processes that would not die. */
   async #endRest(): Promise<readonly number[]> {
-    const survivors = [...(await this.#process.emptied), ...((await this.#cgroup?.empty()) ?? [])]
-    if (this.#directory !== undefined) survivors.push(...(await endStrays(this.#directory)))
+    const survivors = [...(await this.#process.emptied), ...(await this.#endOthers())]
     return [...new Set(survivors)]
+  }
+
+  /** Those of them that are not of its group. */
+  async #endOthers(giveUpAfter?: number): Promise<readonly number[]> {
+    const inCgroup = (await this.#cgroup?.empty(giveUpAfter)) ?? []
+    return this.#directory === undefined ? inCgroup : [...inCgroup, ...(await endStrays(this.#directory, giveUpAfter))]
   }
 
   /**

@@ -26,11 +26,13 @@ export interface LaunchSetup {
   readonly settings: ProcessSettings
   readonly template: Template
   readonly host: Host
+  /** Where the ids of processes are put down that could not be killed, as long as they may be there. */
+  readonly left: Set<readonly number[]>
 }
 
 /** Starts the process of one worker. Rejects, with nothing left behind, when it cannot be started or is not wanted. */
 export async function launchProcess(setup: LaunchSetup, { workerId, signal }: LaunchContext): Promise<WorkerInstance> {
-  const { settings, template, host } = setup
+  const { settings, template, host, left } = setup
   signal.throwIfAborted()
   const claims = new Claims()
   try {
@@ -50,6 +52,7 @@ export async function launchProcess(setup: LaunchSetup, { workerId, signal }: La
       release: host.release,
       cgroup: place?.cgroup,
       directory: host.sandbox.level === 'group' && place?.cgroup === undefined ? place?.directory.root : undefined,
+      left,
     })
   } catch (error) {
     await claims.release()

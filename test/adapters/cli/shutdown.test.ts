@@ -8,8 +8,10 @@ import getPort from 'get-port'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
+import { canFreeze, freeze } from '../../runtime/process/_cgroups.ts'
 import { type Cli, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
 
+const isFreezable = await canFreeze()
 const main = `${root}dist/adapters/cli/main.js`
 
 usesCli()
@@ -131,6 +133,35 @@ describe('a signal', () => {
       await vi.waitUntil(() => fixtureProcesses().length === 0 && !isRunning(helper), { timeout: 10_000 })
     },
   )
+
+  describe.runIf(isFreezable)('with a worker that SIGKILL does not end', () => {
+    test('ends all the same, tells which processes are left, and fails', async () => {
+      const cli = run('echo-server', ['--grace', '100ms'])
+      const { pid } = await getJson(await urlOf(cli), 'red')
+      const thaw = await freeze(pid as number)
+      cli.kill('SIGTERM')
+      expect(await cli.exit).toMatchObject({ code: 1, stderr: '' })
+      const { stdout } = await cli.exit
+      expect(stdout).toContain(`Processes ${String(pid)} of worker w1 could not be killed; the next start tries again`)
+      expect(stdout).toContain(`Processes ${String(pid)} of workers have not ended, though they were killed`)
+      thaw()
+      await vi.waitUntil(() => fixtureProcesses().length === 0, { timeout: 10_000 })
+    }, 60_000)
+
+    test('ends sooner when it comes a second time, and tells them, too', async () => {
+      const cli = run('echo-server', ['--grace', '1m', '--isolation', 'none'])
+      const { pid } = await getJson(await urlOf(cli), 'red')
+      const thaw = await freeze(pid as number)
+      cli.kill('SIGTERM')
+      await cli.line('worker.draining')
+      cli.kill('SIGINT')
+      expect(await cli.exit).toMatchObject({ code: 1, stderr: '' })
+      const { stdout } = await cli.exit
+      expect(stdout).toContain(`Processes ${String(pid)} of workers have not ended, though they were killed`)
+      thaw()
+      await vi.waitUntil(() => fixtureProcesses().length === 0, { timeout: 10_000 })
+    }, 60_000)
+  })
 
   test('that a parent passes on a second time counts once', async () => {
     const cli = run('echo-server', ['--grace', '1m'])

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chownSync, existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
@@ -29,6 +29,21 @@ export async function delegateCgroups(hierarchies: readonly Hierarchy[], uid: nu
     for (const file of [path, ...files.filter((file) => existsSync(file))]) chownSync(file, uid, uid)
   }
   return paths
+}
+
+/** Keeps a process from running, and SIGKILL from ending it, until the returned function is called or the test is over. */
+export async function freeze(pid: number): Promise<() => void> {
+  const [path = ''] = await makeCgroups(['freezer'])
+  const set = (state: 'FROZEN' | 'THAWED') => writeFileSync(join(path, 'freezer.state'), state)
+  onTestFinished(() => set('THAWED')) // Before the directory is removed: the last is called first.
+  writeFileSync(join(path, 'cgroup.procs'), String(pid))
+  set('FROZEN')
+  return () => set('THAWED')
+}
+
+/** Whether {@link freeze} can. */
+export async function canFreeze(): Promise<boolean> {
+  return process.geteuid?.() === 0 && (await findHierarchies()).v1.has('freezer')
 }
 
 /** Removes it and those below, once the processes that were in them are gone: they end by themselves. */

@@ -5,8 +5,10 @@ import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi, type MockInstance } from 'vitest'
 import { WorkerCgroup } from '../../../src/runtime/process/cgroup/worker-cgroup.ts'
 import { Claims } from '../../../src/runtime/process/claims.ts'
+import { deferred } from '../../../src/runtime/deferred.ts'
 import { ProcessInstance } from '../../../src/runtime/process/instance.ts'
 import { processWorkerOptions } from '../../../src/runtime/process/options.ts'
+import type { SpawnedProcess } from '../../../src/runtime/process/spawn/spawned-process.ts'
 import { validate } from '../../../src/runtime/validate.ts'
 
 /** An id that no process has. */
@@ -14,6 +16,7 @@ const NOBODY = 4_190_000
 
 const releaseRecord = vi.fn<() => Promise<void>>(async () => {})
 const record = { release: releaseRecord, releaseNow: () => {} }
+const releaseDirectory = vi.fn<() => Promise<void>>(async () => {})
 let claims: Claims
 let warn: MockInstance<typeof process.emitWarning>
 
@@ -21,11 +24,13 @@ beforeEach(() => {
   warn = vi.spyOn(process, 'emitWarning').mockReturnValue()
   claims = new Claims()
   claims.recordIn(record)
+  claims.add({ release: releaseDirectory, releaseNow: () => {} })
 })
 
 afterEach(() => {
   vi.restoreAllMocks()
   releaseRecord.mockClear()
+  releaseDirectory.mockClear()
 })
 
 describe('what is written of a worker', () => {
@@ -50,32 +55,60 @@ describe('what is written of a worker', () => {
     expect(releaseRecord).not.toHaveBeenCalled()
   })
 
-  test('is kept when processes in its group would not die', async () => {
-    const child = {
-      pid: NOBODY,
-      stdout: new PassThrough().end(),
-      stderr: new PassThrough().end(),
-      exit: Promise.resolve({ exitCode: 0, signal: null }),
-      emptied: Promise.resolve([NOBODY]),
-      signal: () => {},
-      killNow: () => {},
-    }
-    const instance = new ProcessInstance(child, {
-      workerId: 'w1',
-      settings: validate(processWorkerOptions, { command: 'true' }),
-      reserved: {
-        address: { host: '127.0.0.1', port: 1 },
-        port: undefined,
-        pin: undefined,
-        release: async () => {},
-        releaseNow: () => {},
-      },
-      claims,
-      release: (held) => held.release(),
-      cgroup: undefined,
-      directory: undefined,
-    })
-    expect(await instance.exited).toMatchObject({ message: expect.stringContaining(String(NOBODY)) as string })
+  test('is kept when processes in its group would not die, with all that they may still use', async () => {
+    const child = createChild({ exit: Promise.resolve({ exitCode: 0, signal: null }) })
+    const { instance, left } = supervise({ ...child, emptied: Promise.resolve([NOBODY]) })
+    const message = `Processes ${NOBODY} of worker w1 could not be killed`
+    expect(await instance.exited).toEqual({ exitCode: 0, signal: null, message, retry: true })
+    expect(warn).toHaveBeenCalledExactlyOnceWith(`${message}; the next start tries again`, 'CorralWarning')
+    expect([...left]).toEqual([[NOBODY]])
+    expect(releaseDirectory).not.toHaveBeenCalled()
     expect(releaseRecord).not.toHaveBeenCalled()
   })
+
+  test('is kept when SIGKILL does not end the worker, until that ends after all', async () => {
+    const end = deferred()
+    const exit = end.promise.then(() => ({ exitCode: null, signal: 'SIGKILL' }))
+    const { instance, left } = supervise(createChild({ exit, stuck: Promise.resolve() }))
+    const message = `Processes ${NOBODY} of worker w1 could not be killed`
+    expect(await instance.exited).toEqual({ exitCode: null, signal: null, message })
+    expect(warn).toHaveBeenCalledExactlyOnceWith(`${message}; the next start tries again`, 'CorralWarning')
+    expect([...left]).toEqual([[NOBODY]])
+    await expect(instance.ready(new AbortController().signal)).rejects.toThrow(message)
+    expect(releaseDirectory).not.toHaveBeenCalled()
+    end.resolve()
+    await vi.waitFor(() => expect(releaseRecord).toHaveBeenCalledOnce())
+    expect(releaseDirectory).toHaveBeenCalledOnce()
+    expect([...left]).toEqual([])
+  })
 })
+
+/** A process that nobody is. */
+function createChild(facts: Pick<SpawnedProcess, 'exit'> & Partial<Pick<SpawnedProcess, 'stuck'>>): SpawnedProcess {
+  return {
+    pid: NOBODY,
+    stdout: new PassThrough().end(),
+    stderr: new PassThrough().end(),
+    stuck: new Promise(() => {}),
+    emptied: facts.exit.then(() => []),
+    signal: () => {},
+    killNow: () => {},
+    ...facts,
+  }
+}
+
+function supervise(child: SpawnedProcess) {
+  const left = new Set<readonly number[]>()
+  const nothing = { release: async () => {}, releaseNow: () => {} }
+  const instance = new ProcessInstance(child, {
+    workerId: 'w1',
+    settings: validate(processWorkerOptions, { command: 'true' }),
+    reserved: { address: { host: '127.0.0.1', port: 1 }, port: undefined, pin: undefined, ...nothing },
+    claims,
+    release: (held) => held.release(),
+    cgroup: undefined,
+    directory: undefined,
+    left,
+  })
+  return { instance, left }
+}

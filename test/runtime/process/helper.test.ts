@@ -138,7 +138,8 @@ test.runIf(process.platform === 'linux')(
       onTestFinished(() => host.close())
       // After the last look at what is there.
       const mend = async () => removed.forEach((name) => rmSync(join(host.root!, name)))
-      return launchProcess({ settings, template, host: { ...host, mend } }, { workerId: 'w1', signal: never })
+      const setup = { settings, template, host: { ...host, mend }, left: new Set<readonly number[]>() }
+      return launchProcess(setup, { workerId: 'w1', signal: never })
     }
     await expect(launchWith({}, ['own/output.1'])).rejects.toMatchObject({
       message: expect.stringContaining('the socket for its output, in the state directory, cannot be reached (ENOENT)'),

@@ -87,7 +87,7 @@ export class HelperSpawner implements Spawner {
     }
   }
 
-  /** Ends the helper. Every process that it started must be gone. */
+  /** Ends the helper. Every process that it started must be gone, or stuck. */
   async close(): Promise<void> {
     const helper = await this.#helper?.catch(() => undefined)
     helper?.send({ type: 'close' })
@@ -211,6 +211,7 @@ class RemoteProcess implements SpawnedProcess {
   declare readonly stderr: Readable
   readonly started: Promise<number>
   readonly exit: Promise<ProcessEnd>
+  readonly stuck: Promise<void>
   readonly emptied: Promise<readonly number[]>
   /** Only ever rejects: when it could not be started. */
   readonly failed: Promise<never>
@@ -220,6 +221,7 @@ class RemoteProcess implements SpawnedProcess {
   #onStarted!: (pid: number) => void
   #onFailed!: (error: Error) => void
   #onExited!: (end: ProcessEnd) => void
+  #onStuck!: () => void
   #onEmptied!: (survivors: readonly number[] | Promise<readonly number[]>) => void
 
   constructor(send: (command: SignalCommand) => void, entry: LedgerEntry | undefined) {
@@ -235,6 +237,9 @@ class RemoteProcess implements SpawnedProcess {
     this.exit = new Promise((resolve) => {
       this.#onExited = resolve
     })
+    this.stuck = new Promise((resolve) => {
+      this.#onStuck = resolve
+    })
     this.emptied = new Promise((resolve) => {
       this.#onEmptied = resolve
     })
@@ -249,6 +254,8 @@ class RemoteProcess implements SpawnedProcess {
         return this.#onEmptied([])
       case 'exited':
         return this.#onExited(fact.end)
+      case 'stuck':
+        return this.#onStuck()
       case 'emptied':
         return this.#onEmptied(fact.survivors)
     }
@@ -266,7 +273,7 @@ class RemoteProcess implements SpawnedProcess {
   orphan(): void {
     this.#onFailed(new Error('The spawn helper died'))
     this.#onExited({ exitCode: null, signal: 'SIGKILL', fault: 'spawner' })
-    this.#onEmptied(this.#entry === undefined ? [] : this.#entry.settled().then(endProcesses))
+    this.#onEmptied(this.#entry === undefined ? [] : this.#entry.settled().then((record) => endProcesses(record)))
   }
 }
 

@@ -66,6 +66,7 @@ function supervise(id: string, child: SupervisedChild): void {
   children.set(id, child)
   tell({ type: 'started', id, pid: child.pid })
   void child.exit.then((end) => tell({ type: 'exited', id, end }))
+  void child.stuck.then(() => tell({ type: 'stuck', id }))
   void child.emptied.then((survivors) => {
     children.delete(id)
     tell({ type: 'emptied', id, survivors })
@@ -76,7 +77,7 @@ function supervise(id: string, child: SupervisedChild): void {
 async function abandon(): Promise<void> {
   const ending = Array.from(children.values(), (child) => {
     child.signal('group', 'SIGKILL')
-    return child.emptied
+    return Promise.race([child.emptied, child.stuck])
   })
   await Promise.all(ending)
   await closeStateDirectory(setup.state).catch((error: unknown) => console.error(error))

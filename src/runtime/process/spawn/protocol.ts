@@ -29,6 +29,7 @@ export type HelperFact =
   | { readonly type: 'started'; readonly id: string; readonly pid: number }
   | { readonly type: 'failed'; readonly id: string; readonly error: SystemError }
   | { readonly type: 'exited'; readonly id: string; readonly end: ProcessEnd }
+  | { readonly type: 'stuck'; readonly id: string }
   | { readonly type: 'emptied'; readonly id: string; readonly survivors: readonly number[] }
 
 /** The parts of a system's error that survive the way here. */

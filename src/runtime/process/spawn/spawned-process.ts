@@ -34,6 +34,8 @@ export interface SpawnedProcess {
   readonly stderr: Readable
   /** Resolves when the process is gone; what is left of its group has been sent SIGKILL by then. */
   readonly exit: Promise<ProcessEnd>
+  /** Resolves when it is still there long after it has been sent SIGKILL. It may end later. */
+  readonly stuck: Promise<void>
   /** Resolves when its group is empty, and its namespaces: with the ids of processes that would not die. */
   readonly emptied: Promise<readonly number[]>
   /** Signals the whole group, or the process alone. Does nothing once it is gone. Never throws. */

@@ -18,33 +18,38 @@ const STATUS_GRACE = 100
 export class SupervisedChild {
   readonly pid: number
   readonly exit: Promise<ProcessEnd>
+  readonly stuck: Promise<void>
   readonly emptied: Promise<readonly number[]>
 
+  readonly #child: ChildProcess
   readonly #wrapper: WrapperStatus | undefined
   /** `exited`: the leader is reaped, its group may have members. `gone`: its id may be somebody else's by now. */
   #phase: 'running' | 'exited' | 'gone' = 'running'
+  #onExited!: (end: ProcessEnd | Promise<ProcessEnd>) => void
+  #onStuck!: () => void
+  /** Runs from the first SIGKILL to the exit. */
+  #patience: NodeJS.Timeout | undefined
 
   /** `child` must have been spawned in this very tick, or its exit would be missed. */
   constructor(child: ChildProcess, pid: number, signals: SpawnRequest['signals']) {
     this.pid = pid
+    this.#child = child
     this.#wrapper = signals === 'wrapper' ? new WrapperStatus(pid, child.stdio[STATUS_FD] as Readable) : undefined
     child.on('error', () => {}) // Of Node's own child.kill(), which nobody calls; unheard it would end this process.
-    this.exit = new Promise((resolve) => {
-      child.once('exit', (exitCode, signal) => {
-        this.#phase = 'exited'
-        // Here and not later: the leader has just been reaped, and until its group is empty its id stays taken.
-        signalGroup(pid, 'SIGKILL')
-        const end = { exitCode, signal }
-        resolve(this.#wrapper === undefined ? end : this.#wrapper.translate(end))
-      })
+    this.stuck = new Promise((resolve) => {
+      this.#onStuck = resolve
     })
+    this.exit = new Promise((resolve) => {
+      this.#onExited = resolve
+    })
+    child.once('exit', (exitCode, signal) => this.#end({ exitCode, signal }))
     this.emptied = this.exit.then(() => this.#empty())
   }
 
   signal(target: 'group' | 'leader', signal: NodeJS.Signals): void {
     if (this.#phase === 'gone') return
     // bubblewrap takes everything in it along, and it passes nothing else on.
-    if (signal === 'SIGKILL') signalGroup(this.pid, signal)
+    if (signal === 'SIGKILL') this.#kill()
     else if (this.#phase === 'exited') return
     else if (this.#wrapper !== undefined) this.#wrapper.signal(target, signal, () => this.#phase === 'running')
     else if (target === 'leader') signalLeader(this.pid, signal)
@@ -53,6 +58,29 @@ export class SupervisedChild {
 
   killNow(): void {
     this.signal('group', 'SIGKILL')
+  }
+
+  #kill(): void {
+    signalGroup(this.pid, 'SIGKILL')
+    if (this.#phase !== 'running') return
+    this.#patience ??= setTimeout(() => this.#giveUp(), GIVE_UP_AFTER)
+  }
+
+  #giveUp(): void {
+    // A program that has closed its pool is not to wait for it.
+    this.#child.unref()
+    // A debugger may keep from us what has ended, and with it the news of that.
+    if (readProcessNow(this.pid)?.isZombie === true) this.#end({ exitCode: null, signal: 'SIGKILL' })
+    else this.#onStuck()
+  }
+
+  #end(end: ProcessEnd): void {
+    if (this.#phase !== 'running') return
+    this.#phase = 'exited'
+    clearTimeout(this.#patience)
+    // Here and not later: the leader has just been reaped, and until its group is empty its id stays taken.
+    signalGroup(this.pid, 'SIGKILL')
+    this.#onExited(this.#wrapper === undefined ? end : this.#wrapper.translate(end))
   }
 
   async #empty(): Promise<readonly number[]> {

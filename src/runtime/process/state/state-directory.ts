@@ -47,9 +47,14 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
 
 /**
  * Gives it back: for its supervisor when nothing is left to sweep, or for whoever finds that supervisor dead.
+ *
+ * @param giveUpAfter see {@link sweep}.
  */
-export async function closeStateDirectory({ path, generation, kind }: Omit<StateDirectory, 'ledger'>): Promise<void> {
-  const isClean = await sweep(ledgerOf(path), (candidate) => candidate === generation)
+export async function closeStateDirectory(
+  { path, generation, kind }: Omit<StateDirectory, 'ledger'>,
+  giveUpAfter?: number,
+): Promise<void> {
+  const isClean = await sweep(ledgerOf(path), (candidate) => candidate === generation, giveUpAfter)
   if (kind === 'named') await replaceLock(path, generation)
   // Otherwise it stays, with its ledger and a lock of the dead, by which a later start finds it.
   else if (isClean) await removePrivate(path)

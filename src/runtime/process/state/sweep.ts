@@ -2,9 +2,10 @@ import { rm } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { WorkerCgroup } from '../cgroup/worker-cgroup.ts'
 import { emptyGroup, signalGroup } from '../group.ts'
+import { GIVE_UP_AFTER } from '../killed.ts'
 import { removeTree } from '../removal.ts'
 import { endStrays } from '../strays.ts'
-import { isRunning, readBootId } from './identity.ts'
+import { isRunning, readBootId, type ProcessIdentity } from './identity.ts'
 import { readLedger, type LedgerRecord } from './ledger.ts'
 
 /** Of the removal of one tree, in milliseconds: a start waits for it. */
@@ -14,15 +15,20 @@ const REMOVAL_LIMIT = 30_000
  * Ends and removes everything that the ledger has of the generations that `isMeant` says: processes, cgroups, sockets,
  * directories. Never rejects: what is left is told as a warning, and what is written of it is kept for a later sweep.
  *
+ * @param giveUpAfter milliseconds that processes which have been killed get to end.
  * @returns whether nothing is left.
  */
-export async function sweep(ledger: string, isMeant: (generation: number) => boolean): Promise<boolean> {
+export async function sweep(
+  ledger: string,
+  isMeant: (generation: number) => boolean,
+  giveUpAfter: number = GIVE_UP_AFTER,
+): Promise<boolean> {
   const entries = await readLedger(ledger, isMeant)
   const swept = await Promise.all(
     entries.map(({ path, record }) =>
       withWarning(async () => {
         if (record !== undefined) {
-          const survivors = await endProcesses(record)
+          const survivors = await endProcesses(record, giveUpAfter)
           if (survivors.length > 0) {
             throw new Error(`Processes ${survivors.join(', ')} of worker ${record.name} could not be killed`)
           }
@@ -58,18 +64,26 @@ async function withWarning(action: () => Promise<void>): Promise<boolean> {
  *
  * @returns ids of the processes that would not die.
  */
-export async function endProcesses({ cgroups, bootId, process: leader, directory, name }: LedgerRecord) {
+export async function endProcesses(
+  { cgroups, bootId, process: leader, directory, name }: LedgerRecord,
+  giveUpAfter: number = GIVE_UP_AFTER,
+): Promise<readonly number[]> {
   // The machine was started anew since: nothing that ran then can run now, and its cgroups are gone.
   if (bootId !== (await readBootId())) return []
-  const survivors: number[] = []
   const own = cgroups.filter(({ path }) => basename(path) === cgroupName(name))
-  if (own.length > 0) survivors.push(...(await new WorkerCgroup(own).empty()))
-  if (leader !== undefined && (await isRunning(leader))) {
-    signalGroup(leader.pid, 'SIGKILL')
-    survivors.push(...(await emptyGroup(leader.pid)))
-  }
-  survivors.push(...(await endStrays(directory)))
-  return [...new Set(survivors)]
+  // At once: who is stuck may be in all of them.
+  const survivors = await Promise.all([
+    own.length > 0 ? new WorkerCgroup(own).empty(giveUpAfter) : [],
+    endGroup(leader, giveUpAfter),
+    endStrays(directory, giveUpAfter),
+  ])
+  return [...new Set(survivors.flat())]
+}
+
+async function endGroup(leader: ProcessIdentity | undefined, giveUpAfter: number): Promise<readonly number[]> {
+  if (leader === undefined || !(await isRunning(leader))) return []
+  signalGroup(leader.pid, 'SIGKILL')
+  return emptyGroup(leader.pid, giveUpAfter)
 }
 
 /** What the cgroup of a worker's start is called. */
