@@ -1,6 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { readdir, readFile, readlink } from 'node:fs/promises'
+import { uptime } from 'node:os'
 import { listPids } from './pids.ts'
+import { shared } from './shared.ts'
+
+/** `USER_HZ`, the same on every Linux. */
+const TICKS_PER_SECOND = 100
 
 /** One line of the process table, of Linux's /proc. */
 export interface ProcessEntry {
@@ -15,9 +20,17 @@ export interface ProcessEntry {
 }
 
 /** Every process that can be seen. Empty where they cannot be listed. */
-export async function listProcesses(): Promise<ProcessEntry[]> {
+export const listProcesses = shared(async (): Promise<readonly ProcessEntry[]> => {
   const entries = await Promise.all(((await listPids()) ?? []).map(readProcess))
   return entries.filter((entry) => entry !== undefined)
+})
+
+/** What {@link ProcessEntry.startTime} of a process would be that started now, or less. */
+export function processClock(): number {
+  // A container may have an uptime of its own, and the other clock stands still while the machine is suspended.
+  const monotonic = Number(process.hrtime.bigint()) / 1e9
+  // The first has two decimals to begin with.
+  return Math.max(Math.round(uptime() * TICKS_PER_SECOND), Math.floor(monotonic * TICKS_PER_SECOND))
 }
 
 /**

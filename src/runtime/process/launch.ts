@@ -122,6 +122,8 @@ async function toRequest(
     cwd: settings.cwd,
     env,
     signals: level.signals,
+    // Otherwise its cgroup has them, or its namespaces.
+    session: level.signals === 'group' && cgroup === undefined ? 'ended' : 'left',
     filter: sandbox.filter && directory && (await writeFilter(directory, sandbox.filter)),
   }
 }

@@ -5,7 +5,7 @@ import type { WorkerCgroup } from './cgroup/worker-cgroup.ts'
 /** However many workers are measured, the process table is read no more often than this, in milliseconds. */
 const TABLE_AGE = 1_000
 
-let latest: { readonly at: number; readonly table: Promise<ProcessEntry[]> } | undefined
+let latest: { readonly at: number; readonly table: Promise<readonly ProcessEntry[]> } | undefined
 
 /**
  * Bytes of memory that a worker takes with everything that it started: what its cgroup counts, without the part of the page
@@ -46,7 +46,7 @@ function kilobytes(text: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0) * 1024
 }
 
-function processTable(): Promise<ProcessEntry[]> {
+function processTable(): Promise<readonly ProcessEntry[]> {
   const now = performance.now()
   if (latest === undefined || now - latest.at > TABLE_AGE) latest = { at: now, table: listProcesses() }
   return latest.table

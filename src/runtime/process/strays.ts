@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { killAll, killQuietly } from './killed.ts'
 import { listPids } from './pids.ts'
+import { shared } from './shared.ts'
 
 /**
  * Kills every process whose environment names something in a worker's directory, as `HOME` does that of a worker: what has
@@ -26,28 +27,10 @@ function names(environment: string, directory: string): boolean {
   return environment.split('\0').some((variable) => variable.includes(named) && !/^(?:OLD)?PWD=/.test(variable))
 }
 
-type Environments = ReadonlyMap<number, string>
-
-let running: Promise<void> = Promise.resolve()
-let next: Promise<Environments> | undefined
-
-/**
- * The environments of all processes, read after this was called. Many workers may end at once: those who ask while they are
- * being read share the next reading.
- */
-function environments(): Promise<Environments> {
-  next ??= running.then(() => {
-    next = undefined
-    const reading = readEnvironments()
-    running = reading.then(() => {}) // What was read is for those who asked.
-    return reading
-  })
-  return next
-}
-
-async function readEnvironments(): Promise<Environments> {
+/** The environments of all processes. Many workers may end at once. */
+const environments = shared(async (): Promise<ReadonlyMap<number, string>> => {
   const pids = ((await listPids()) ?? []).filter((pid) => pid > 1 && pid !== process.pid)
   // Empty for a zombie, and for a process of another user.
   const read = async (pid: number) => [pid, await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')] as const
   return new Map(await Promise.all(pids.map(read)))
-}
+})

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { readProcess } from '../../../src/runtime/process/_proc.ts'
 import { fixture, fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
 import { getJson, launch, launchReady, never, portOf, provoke, recordOutput } from './_launch.ts'
 
@@ -49,6 +50,27 @@ describe('stop', () => {
     worker.stop()
     expect(await worker.exited).toEqual({ exitCode: 0, signal: null })
   })
+
+  test.runIf(process.platform === 'linux').each(['none', 'group'] as const)(
+    'at %s is the end of jobs, too, which a shell has put in groups of their own',
+    async (isolation) => {
+      const { command, args, env } = fixture('echo-server')
+      const { onOutput, find } = recordOutput()
+      const script = 'set -m; env -i sleep 1000 >/dev/null 2>&1 & echo "job $!"; exec "$@"'
+      const worker = await launchReady({
+        command: 'bash',
+        args: ['-c', script, 'bash', command, ...args],
+        env,
+        isolation,
+        onOutput,
+      })
+      const job = Number((await find(/^job /)).slice('job '.length))
+      expect(await readProcess(job)).toMatchObject({ isZombie: false, group: job, session: worker.pid })
+      worker.stop()
+      await worker.exited
+      expect((await readProcess(job))?.isZombie ?? true).toBe(true)
+    },
+  )
 
   test('may be ignored, and kill may not', async () => {
     const { onOutput, find } = recordOutput()

@@ -112,6 +112,7 @@ test.runIf(process.platform === 'linux')(
       cwd: undefined,
       env: { PATH: process.env['PATH'] ?? '', ...env } as Record<string, string>,
       signals: 'group',
+      session: 'left',
       filter: undefined,
     } as const
     const first = await spawner.spawn(request, undefined)

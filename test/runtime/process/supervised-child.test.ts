@@ -12,7 +12,7 @@ leavesNoProcess()
 async function start(args: readonly string[], signals: SpawnRequest['signals']) {
   const [command = '', ...rest] = args
   const env = { PATH: process.env['PATH'] ?? '', ...fixtureMark }
-  const request = { command, args: rest, cwd: undefined, env, signals, filter: undefined }
+  const request = { command, args: rest, cwd: undefined, env, signals, session: 'left', filter: undefined } as const
   const child = await directSpawner.spawn(request, undefined)
   child.stderr.resume()
   return child

@@ -38,7 +38,10 @@ export async function run(
 ) {
   try {
     const env = environmentOf(home)
-    const child = await directSpawner.spawn({ command, args, cwd: undefined, env, signals, filter }, undefined)
+    const child = await directSpawner.spawn(
+      { command, args, cwd: undefined, env, signals, session: 'left', filter },
+      undefined,
+    )
     const limit = setTimeout(() => child.signal('group', 'SIGKILL'), PROBE_TIMEOUT)
     const output = new OutputTail()
     const finishReading = drainPipes(child, { stdout: new OutputTail(), stderr: output })
@@ -69,7 +72,10 @@ export async function withRunning(
 ): Promise<void> {
   const [command, ...args] = [...wrapper, '/bin/sh', '-c', 'echo up; exec sleep 60']
   const env = environmentOf(home)
-  const child = await directSpawner.spawn({ command, args, cwd: undefined, env, signals: 'wrapper', filter }, undefined)
+  const child = await directSpawner.spawn(
+    { command, args, cwd: undefined, env, signals: 'wrapper', session: 'left', filter },
+    undefined,
+  )
   const limit = setTimeout(() => child.signal('group', 'SIGKILL'), PROBE_TIMEOUT)
   let seen!: () => void
   const isUp = new Promise<void>((resolve) => {

@@ -52,7 +52,7 @@ async function start(id: string, request: SpawnRequest): Promise<void> {
       const [error] = (await once(child, 'error')) as [Error]
       throw error
     }
-    supervise(id, new SupervisedChild(child, child.pid, request.signals))
+    supervise(id, new SupervisedChild(child, child.pid, request))
   } catch (error) {
     const { message, code, errno, syscall } = error as NodeJS.ErrnoException
     tell({ type: 'failed', id, error: { message, code, errno, syscall } })

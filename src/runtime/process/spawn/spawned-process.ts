@@ -15,6 +15,8 @@ export interface SpawnRequest {
   readonly env: Readonly<Record<string, string>>
   /** What signals go by; see {@link Level.signals}. */
   readonly signals: 'group' | 'wrapper'
+  /** What becomes of those that have left its group and not its session, at its end. `left`: whoever started it has other means. */
+  readonly session: 'ended' | 'left'
   /** File that the wrapper reads on descriptor 4. */
   readonly filter: string | undefined
 }
@@ -36,7 +38,7 @@ export interface SpawnedProcess {
   readonly exit: Promise<ProcessEnd>
   /** Resolves when it is still there long after it has been sent SIGKILL. It may end later. */
   readonly stuck: Promise<void>
-  /** Resolves when its group is empty, and its namespaces: with the ids of processes that would not die. */
+  /** Resolves when its group is empty, its namespaces, and its session if that is to be ended: with the ids of processes that would not die. */
   readonly emptied: Promise<readonly number[]>
   /** Signals the whole group, or the process alone. Does nothing once it is gone. Never throws. */
   signal(target: 'group' | 'leader', signal: NodeJS.Signals): void
@@ -99,8 +101,8 @@ class DirectProcess extends SupervisedChild implements SpawnedProcess {
   readonly stdout: Readable
   readonly stderr: Readable
 
-  constructor(child: ChildProcess, pid: number, { signals }: SpawnRequest) {
-    super(child, pid, signals)
+  constructor(child: ChildProcess, pid: number, request: SpawnRequest) {
+    super(child, pid, request)
     if (!child.stdout || !child.stderr) throw new Error('The child was started without pipes')
     this.stdout = child.stdout
     this.stderr = child.stderr

@@ -2,14 +2,17 @@ import type { ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import { childrenOf, isNamespaceInit, readProcess, readProcessNow, type ProcessEntry } from '../_proc.ts'
+import { childrenOf, isNamespaceInit, processClock, readProcess, readProcessNow, type ProcessEntry } from '../_proc.ts'
 import { emptyGroup, signalGroup, signalLeader } from '../group.ts'
 import { STATUS_FD } from '../isolation/levels.ts'
 import { GIVE_UP_AFTER, killAll } from '../killed.ts'
+import { endSession } from '../session.ts'
 import type { ProcessEnd, SpawnRequest } from './spawned-process.ts'
 
 /** How long the wrapper's last words may take: they are written before it exits. */
 const STATUS_GRACE = 100
+
+type SupervisedRequest = Pick<SpawnRequest, 'signals' | 'session'>
 
 /**
  * A child of this process and its group, seen to its end. All signals go through here, as whoever reaps a process is the
@@ -22,19 +25,24 @@ export class SupervisedChild {
   readonly emptied: Promise<readonly number[]>
 
   readonly #child: ChildProcess
+  readonly #session: SpawnRequest['session']
   readonly #wrapper: WrapperStatus | undefined
   /** `exited`: the leader is reaped, its group may have members. `gone`: its id may be somebody else's by now. */
   #phase: 'running' | 'exited' | 'gone' = 'running'
+  /** By {@link processClock}. */
+  #endedAt = 0
   #onExited!: (end: ProcessEnd | Promise<ProcessEnd>) => void
   #onStuck!: () => void
   /** Runs from the first SIGKILL to the exit. */
   #patience: NodeJS.Timeout | undefined
 
   /** `child` must have been spawned in this very tick, or its exit would be missed. */
-  constructor(child: ChildProcess, pid: number, signals: SpawnRequest['signals']) {
+  constructor(child: ChildProcess, pid: number, request: SupervisedRequest) {
     this.pid = pid
     this.#child = child
-    this.#wrapper = signals === 'wrapper' ? new WrapperStatus(pid, child.stdio[STATUS_FD] as Readable) : undefined
+    this.#session = request.session
+    this.#wrapper =
+      request.signals === 'wrapper' ? new WrapperStatus(pid, child.stdio[STATUS_FD] as Readable) : undefined
     child.on('error', () => {}) // Of Node's own child.kill(), which nobody calls; unheard it would end this process.
     this.stuck = new Promise((resolve) => {
       this.#onStuck = resolve
@@ -77,6 +85,7 @@ export class SupervisedChild {
   #end(end: ProcessEnd): void {
     if (this.#phase !== 'running') return
     this.#phase = 'exited'
+    this.#endedAt = processClock()
     clearTimeout(this.#patience)
     // Here and not later: the leader has just been reaped, and until its group is empty its id stays taken.
     signalGroup(this.pid, 'SIGKILL')
@@ -84,9 +93,10 @@ export class SupervisedChild {
   }
 
   async #empty(): Promise<readonly number[]> {
-    const survivors = [...(await emptyGroup(this.pid)), ...((await this.#wrapper?.emptied()) ?? [])]
+    const session = this.#session === 'ended' ? endSession(this.pid, this.#endedAt) : []
+    const group = await emptyGroup(this.pid)
     this.#phase = 'gone'
-    return survivors
+    return [...new Set([...group, ...(await session), ...((await this.#wrapper?.emptied()) ?? [])])]
   }
 }
 

@@ -1,9 +1,11 @@
 import { rm } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { WorkerCgroup } from '../cgroup/worker-cgroup.ts'
+import { processClock } from '../_proc.ts'
 import { emptyGroup, signalGroup } from '../group.ts'
 import { GIVE_UP_AFTER } from '../killed.ts'
 import { removeTree } from '../removal.ts'
+import { endSession } from '../session.ts'
 import { endStrays } from '../strays.ts'
 import { isRunning, readBootId, type ProcessIdentity } from './identity.ts'
 import { readLedger, type LedgerRecord } from './ledger.ts'
@@ -74,16 +76,19 @@ export async function endProcesses(
   // At once: who is stuck may be in all of them.
   const survivors = await Promise.all([
     own.length > 0 ? new WorkerCgroup(own).empty(giveUpAfter) : [],
-    endGroup(leader, giveUpAfter),
+    endLeader(leader, giveUpAfter),
     endStrays(directory, giveUpAfter),
   ])
   return [...new Set(survivors.flat())]
 }
 
-async function endGroup(leader: ProcessIdentity | undefined, giveUpAfter: number): Promise<readonly number[]> {
+/** Ends its group and its session, while the ids of both are its own: once it is gone, nothing says whose they are. */
+async function endLeader(leader: ProcessIdentity | undefined, giveUpAfter: number): Promise<readonly number[]> {
+  const now = processClock()
   if (leader === undefined || !(await isRunning(leader))) return []
   signalGroup(leader.pid, 'SIGKILL')
-  return emptyGroup(leader.pid, giveUpAfter)
+  const survivors = [emptyGroup(leader.pid, giveUpAfter), endSession(leader.pid, now, giveUpAfter)]
+  return (await Promise.all(survivors)).flat()
 }
 
 /** What the cgroup of a worker's start is called. */

@@ -45,7 +45,7 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
     const wrapper = processLevels.namespaces.wrap({ ...NOTHING, tools: await findTools() })
     const [command, ...args] = [...user, ...wrapper, 'sleep', '1000']
     const env = { PATH: process.env['PATH'] ?? '', ...fixtureMark }
-    const request = { command, args, cwd: '/', env, signals: 'wrapper', filter: undefined } as const
+    const request = { command, args, cwd: '/', env, signals: 'wrapper', session: 'left', filter: undefined } as const
     for (let number = 0; number < 300; number++) {
       const child = await directSpawner.spawn(request, undefined)
       child.stdout.resume()
@@ -111,8 +111,8 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
     const args = [join(directory, 'test/fixtures/runs-commands.mjs'), '{{socket}}']
     const options = { command: 'node', args, env: fixtureMark, isolation: 'group' }
 
-    /** Runs `body` with a session whose worker has started a daemon, of which `isThere` tells. */
-    const runWithDaemon = (body: string) =>
+    /** Runs `body` with a session whose worker has started a daemon, or something else, of which `isThere` tells. */
+    const runWithDaemon = (body: string, start = 'setsid sleep 1000 >/dev/null 2>&1 & echo $!') =>
       runAsUser(
         directory,
         `
@@ -126,12 +126,11 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
             let text = ''
             for await (const chunk of response) text += chunk
             resolve(JSON.parse(text))
-          }).end('setsid sleep 1000 >/dev/null 2>&1 & echo $!')
+          }).end(${JSON.stringify(start)})
         })
-        // Nothing is in that of a zombie.
         const isThere = () => {
           try {
-            return readFileSync('/proc/' + output.trim() + '/environ').length > 0
+            return !readFileSync('/proc/' + output.trim() + '/stat', 'latin1').includes(') Z ')
           } catch {
             return false
           }
@@ -141,15 +140,21 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
         { mounts },
       )
 
-    test('is ended with it', () => {
-      const body = `
+    const untilDead = `
         const dead = new Promise((resolve) => pool.on('worker.dead', resolve))
         lease.release()
         await pool.end('red')
         await dead
         console.log(JSON.stringify(isThere()))
         await pool.close()`
-      expect(runWithDaemon(body)).toBe(false)
+
+    test('is ended with it', () => {
+      expect(runWithDaemon(untilDead)).toBe(false)
+    }, 60_000)
+
+    test('is ended with it when it is but a job in a group of its own, with an emptied environment, too', () => {
+      const job = `exec bash -c 'set -m; env -i sleep 1000 >/dev/null 2>&1 & echo $!'`
+      expect(runWithDaemon(untilDead, job)).toBe(false)
     }, 60_000)
 
     test('is ended with the gateway', async () => {
