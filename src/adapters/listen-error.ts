@@ -27,6 +27,9 @@ export class ListenError extends Error {
   }
 }
 
+/** Of a port that the Fetch standard blocks: no browser would connect to it, on any machine. */
+export const UNSAFE_PORT = 'ERR_UNSAFE_PORT'
+
 /** As it is written in a URL (RFC 3986 §3.2.2). */
 export function authorityHost(hostname: string): string {
   return isIPv6(hostname) ? `[${hostname}]` : hostname

@@ -10,7 +10,7 @@ import {
 import { type AdminListener, createAdmin } from '../admin/index.ts'
 import type { Gateway, GatewayOptions, ListenOptions } from '../h3/index.ts'
 import { checkGateway, createGateway } from '../h3/index.ts'
-import { ListenError } from '../listen-error.ts'
+import { ListenError, UNSAFE_PORT } from '../listen-error.ts'
 import { type FlagName, flags, inFlags, passphraseVariable } from './flags.ts'
 import { UsageError } from './given.ts'
 import { identityOf } from './identity.ts'
@@ -228,6 +228,8 @@ async function delay(milliseconds: number, signal: AbortSignal): Promise<void> {
 /** The library names its own options; here they have been given as flags. */
 function throwIfUsage(error: unknown, { admin }: RunOptions): void {
   if (error instanceof UsageError) throw error
+  // Another error of listening may be over at the next start.
+  if (error instanceof ListenError && error.code === UNSAFE_PORT) throw new UsageError(error.message, { cause: error })
   if (!(error instanceof InvalidOptionError)) return
   const flag = flags.find(({ sets }) => sets === error.option)
   const source = variableOf(error.option, admin) ?? (flag ? `--${flag.name}` : partOf(error.option))

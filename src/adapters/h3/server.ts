@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer, isIPv6 } from 'node:net'
 import { promisify } from 'node:util'
 import { listen as listhen } from 'listhen'
-import { ListenError } from '../listen-error.ts'
+import { ListenError, UNSAFE_PORT } from '../listen-error.ts'
 import { readCredentials } from './credentials.ts'
 import type { ListenSettings } from './settings.ts'
 
@@ -92,5 +92,5 @@ async function assertFree({ port, hostname }: ListenSettings): Promise<void> {
 
 function unsafePort(): Error {
   const message = 'browsers refuse this port, and so does the gateway; take another one'
-  return Object.assign(new Error(message), { code: 'ERR_UNSAFE_PORT' })
+  return Object.assign(new Error(message), { code: UNSAFE_PORT })
 }

@@ -286,11 +286,12 @@ describe('corral run fails with one message and status 1 when', () => {
     }
   })
 
-  test('the port is one that browsers refuse', async () => {
+  test('the port is one that browsers refuse, which is an error of the command line', async () => {
     const { code, stdout, stderr } = await corral(['run', '--port', '6000', ...worker('echo-server')]).exit
-    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).toBe(
-      'corral: Cannot listen on 127.0.0.1:6000 (--port): browsers refuse this port, and so does the gateway; take another one\n',
+      'corral: Cannot listen on 127.0.0.1:6000 (--port): browsers refuse this port, and so does the gateway; take another one\n' +
+        'See corral run --help\n',
     )
   })
 
