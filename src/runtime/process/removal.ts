@@ -10,6 +10,8 @@ const LANES = 8
 /** Milliseconds after which a removal stops: somebody may be filling the tree as fast as it is emptied. */
 const GIVE_UP_AFTER = 600_000
 
+const NOWHERE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'])
+
 /** What of a tree could not be removed, and why. */
 export class RemovalError extends Error {
   constructor(root: string, problem: string, cause?: unknown) {
@@ -32,6 +34,7 @@ export class RemovalError extends Error {
 export async function removeTree(root: string, giveUpAfter: number = GIVE_UP_AFTER): Promise<void> {
   // Workers of Windows have no names that are too long for it, and its files have rights that only this knows to change.
   if (process.platform === 'win32') return rm(root, { recursive: true, force: true })
+  if (await isNowhere(root)) return
   const deadline = performance.now() + giveUpAfter
   for (;;) {
     const round = new Round(root, deadline)
@@ -39,6 +42,15 @@ export async function removeTree(root: string, giveUpAfter: number = GIVE_UP_AFT
     if (round.problem !== undefined) throw new RemovalError(root, round.problem, round.cause)
     if (performance.now() > deadline) throw new RemovalError(root, `not within ${giveUpAfter} ms`)
   }
+}
+
+/** Nothing can be at such a path: something on the way there is a file, a link that leads back to itself, or too long for a name. */
+async function isNowhere(path: string): Promise<boolean> {
+  const code = await lstat(path).then(
+    () => '',
+    (error: unknown) => (error as NodeJS.ErrnoException).code ?? '',
+  )
+  return NOWHERE.has(code)
 }
 
 /** Goes once through all that is there. */

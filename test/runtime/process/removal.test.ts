@@ -47,6 +47,16 @@ describe.runIf(process.platform !== 'win32')('the removal of a tree', () => {
     expect(existsSync(tree)).toBe(false)
   })
 
+  test.each([
+    ['below a file', () => join(outside, 'letter', 'w1')],
+    ['below a link to itself', () => (symlinkSync('loop', join(base, 'loop')), join(base, 'loop', 'w1'))],
+    ['with a name that is too long for one', () => join(base, 'w'.repeat(256))],
+    ['below nothing', () => join(base, 'nothing', 'w1')],
+  ])('is done where none can be: %s', async (_, rootOf) => {
+    await expect(removeTree(rootOf())).resolves.toBeUndefined()
+    expect(readdirSync(outside)).toEqual(['inner', 'letter'])
+  })
+
   test('follows no link, at whatever level', async () => {
     mkdirSync(join(tree, 'home', 'a', 'b'), { recursive: true })
     for (const path of ['link', 'home/link', 'home/a/link', 'home/a/b/link']) symlinkSync(outside, join(tree, path))
