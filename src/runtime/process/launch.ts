@@ -1,5 +1,4 @@
 import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
 import { delimiter, join, resolve } from 'node:path'
 import type { LaunchContext, WorkerInstance } from '../backend.ts'
 import { reserveAddress, type ReservedAddress } from './address.ts'
@@ -17,6 +16,7 @@ import type { SpawnRequest } from './spawn/spawned-process.ts'
 import { planSocket } from './socket-plan.ts'
 import type { LedgerEntry } from './state/ledger.ts'
 import type { Template } from './template.ts'
+import { writeWhole } from './write-whole.ts'
 
 /** As much of the first line of a script as the kernel reads (BINPRM_BUF_SIZE). */
 const MAX_FIRST_LINE = 256
@@ -137,7 +137,7 @@ function homeVariables({ home }: WorkerDirectory): Record<string, string | undef
 
 async function writeFilter({ root }: WorkerDirectory, filter: Buffer): Promise<string> {
   const path = join(root, 'filter')
-  await writeFile(path, filter, { mode: 0o600 })
+  await writeWhole(path, filter)
   return path
 }
 

@@ -1,7 +1,8 @@
-import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CgroupDirectory } from '../cgroup/worker-cgroup.ts'
 import type { Claim } from '../claims.ts'
+import { writeWhole } from '../write-whole.ts'
 import { identify, readBootId, type ProcessIdentity } from './identity.ts'
 
 /** What is written down of one start of one worker, before anything of it exists. */
@@ -77,7 +78,7 @@ export class LedgerEntry implements Claim {
   /** In one step, so that no reader finds half a record. */
   async write(): Promise<void> {
     const draft = `${this.#path}.draft`
-    await writeFile(draft, JSON.stringify(this.#record), { mode: 0o600 })
+    await writeWhole(draft, JSON.stringify(this.#record))
     await rename(draft, this.#path)
   }
 

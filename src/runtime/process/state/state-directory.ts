@@ -1,8 +1,9 @@
 import { constants, existsSync } from 'node:fs'
-import { chmod, link, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, link, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
+import { writeWhole } from '../write-whole.ts'
 import { identify, isRunning, type ProcessIdentity } from './identity.ts'
 import { Ledger } from './ledger.ts'
 import { removeSwept, sweep } from './sweep.ts'
@@ -159,7 +160,7 @@ async function lock(path: string): Promise<number> {
     }
     const generation = newest.generation + 1
     const draft = join(path, `draft.${process.pid}.${generation}`)
-    await writeFile(draft, JSON.stringify(me), { mode: 0o600 })
+    await writeWhole(draft, JSON.stringify(me))
     try {
       await link(draft, lockOf(path, generation))
     } catch (error) {
@@ -180,7 +181,7 @@ function replaceLock(path: string, generation: number): Promise<void> {
 
 async function writeLock(path: string, generation: number, owner: ProcessIdentity | null | undefined): Promise<void> {
   const draft = join(path, `draft.${process.pid}.${generation}`)
-  await writeFile(draft, JSON.stringify(owner), { mode: 0o600 })
+  await writeWhole(draft, JSON.stringify(owner))
   await rename(draft, lockOf(path, generation))
 }
 
