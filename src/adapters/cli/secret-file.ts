@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
-import { readFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { constants, readFileSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import type { FlagName } from './flags.ts'
 import { UsageError } from './given.ts'
 
@@ -19,13 +19,28 @@ export function readSecret(name: FlagName, file: string): string {
   return textOf(name, file, bytes)
 }
 
-/** The same while requests are served, which a disk must not hold up. */
+/**
+ * The same while requests are served, which neither a disk nor something else than a file must hold up.
+ *
+ * @throws {UsageError}
+ */
 export async function rereadSecret(name: FlagName, file: string): Promise<string> {
-  const bytes = await readFile(file).catch((cause: unknown) => {
-    throw unreadable(name, cause)
-  })
-  return textOf(name, file, bytes)
+  let handle: FileHandle | undefined
+  try {
+    // The opening of a pipe would wait for a writer.
+    handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+    const stats = await handle.stat()
+    if (!stats.isFile()) throw new Error(`${JSON.stringify(file)} is none`)
+    if (stats.size > maxSize) throw new Error(`${JSON.stringify(file)} has more than ${maxSize} bytes`)
+    return textOf(name, file, await handle.readFile())
+  } catch (error) {
+    throw error instanceof UsageError ? error : unreadable(name, error)
+  } finally {
+    await handle?.close()
+  }
 }
+
+const maxSize = 16 * 1024 * 1024
 
 /** The lines of a secret, without empty ones and comments. */
 export function linesOf(text: string): string[] {

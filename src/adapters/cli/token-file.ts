@@ -9,6 +9,7 @@ import { linesOf, readSecret, rereadSecret } from './secret-file.ts'
 /** A file with a principal and a token a line, and what was in it at the start. */
 export interface TokenFile {
   readonly file: string
+  readonly text: string
   readonly tokens: ReadonlyMap<string, string>
 }
 
@@ -17,32 +18,35 @@ const interval = 1_000
 
 /** @throws {UsageError} */
 export function readTokenFile(file: string): TokenFile {
-  return { file, tokens: tokensIn(readSecret('tokens-file', file)) }
+  const text = readSecret('tokens-file', file)
+  return { file, text, tokens: tokensIn(text) }
 }
 
 /**
- * Authorises by the tokens of a file as it is now, so that they can be given and taken without an end of all sessions. While the file is
- * of no use, what it said before holds: it may be half written.
+ * Authorises by the tokens of a file as it is now, so that they can be given and taken without an end of all sessions. What it says counts
+ * once it says that twice, lest the beginning of a token that is being written is one; while it is of no use, what it said before.
  */
-export function followTokens({ file, tokens }: TokenFile, report: Report): Authorizer {
+export function followTokens({ file, text, tokens }: TokenFile, report: Report): Authorizer {
   let current = authorizerOf(tokens)
-  let known = JSON.stringify([...tokens])
-  let complaint: string | undefined
-  const look = async () => {
+  let taken = text
+  let latest = text
+  const take = (found: string | UsageError) => {
     try {
-      const found = tokensIn(await rereadSecret('tokens-file', file))
-      complaint = undefined
-      const text = JSON.stringify([...found])
-      if (text === known) return
-      current = authorizerOf(found)
-      known = text
-      report({ type: 'tokens.read', tokens: found.size })
+      if (found instanceof UsageError) throw found
+      const good = tokensIn(found)
+      current = authorizerOf(good)
+      report({ type: 'tokens.read', tokens: good.size })
     } catch (error) {
-      const { message } = error as Error
-      if (message !== complaint)
-        report({ type: 'warning', message: `${message}; the tokens that were in it before hold` })
-      complaint = message
+      report({ type: 'warning', message: `${(error as Error).message}; the tokens that were in it before hold` })
     }
+  }
+  const look = async () => {
+    const found = await rereadSecret('tokens-file', file).catch((error: unknown) => error as UsageError)
+    const before = latest
+    latest = String(found)
+    if (latest !== before || latest === taken) return
+    taken = latest
+    take(found)
   }
   const lookLater = () => setTimeout(() => void look().finally(lookLater), interval).unref()
   // A pipe can be read once.

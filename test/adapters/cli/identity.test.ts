@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -40,6 +41,7 @@ describe('corral run', () => {
     const path = file('tokens', '# principal token\nalice 0123456789abcdef\nbob\tfedcba9876543210\n')
     expect(parse(['--tokens-file', path]).authorize).toEqual({
       file: path,
+      text: '# principal token\nalice 0123456789abcdef\nbob\tfedcba9876543210',
       tokens: new Map([
         ['0123456789abcdef', 'alice'],
         ['fedcba9876543210', 'bob'],
@@ -176,6 +178,8 @@ describe('corral run', () => {
     expect(empty['message']).toBe(`--tokens-file: expected at least one token, got none; ${kept}`)
     rmSync(path)
     await cli.text('no such file')
+    execFileSync('mkfifo', [path])
+    await cli.text('is none')
     expect(await ask('fedcba9876543210')).toBe(200)
 
     replace('alice cccccccccccccccc\n')
@@ -183,7 +187,7 @@ describe('corral run', () => {
     expect(await Promise.all(['fedcba9876543210', 'cccccccccccccccc'].map(ask))).toEqual([401, 200])
     cli.kill('SIGTERM')
     const { code, stdout } = await cli.exit
-    expect({ code, warnings: stdout.split(kept).length - 1 }).toEqual({ code: 0, warnings: 2 })
+    expect({ code, warnings: stdout.split(kept).length - 1 }).toEqual({ code: 0, warnings: 3 })
   })
 
   test('issues signed ids over TLS to the principals that it knows, and takes no others', async () => {
