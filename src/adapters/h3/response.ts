@@ -141,13 +141,16 @@ function reset(connection: Socket): void {
   }
 }
 
-/** undici has only the last piece of a phrase that came in several: the end of the standard one, or nothing, stands for that. */
+/**
+ * undici reads the phrase as UTF-8, so that the bytes of what is not ASCII are lost, and has only the last piece of one that came in
+ * several: the end of the standard one, or nothing, stands for that.
+ */
 function phraseOf(status: number, reason: string): string {
   const standard = STATUS_CODES[status] ?? ''
-  return isReasonPhrase(reason) && !standard.endsWith(reason) ? reason : standard
+  return /^[\t\x20-\x7e]*$/.test(reason) && !standard.endsWith(reason) ? reason : standard
 }
 
-/** RFC 9112 §4. Parsers let more through, and undici reads the phrase as UTF-8: characters that no head can carry. */
+/** RFC 9112 §4. Parsers let more through. */
 export function isReasonPhrase(reason: string): boolean {
   return /^[\t\x20-\x7e\x80-\xff]*$/.test(reason)
 }

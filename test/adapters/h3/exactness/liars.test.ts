@@ -329,6 +329,16 @@ describe('an older worker', () => {
     await expectInStep(stage)
   })
 
+  test.each([
+    ['UTF-8', '\xc3\xa4h'],
+    ['UTF-8, of a control character', '\xc2\x85h'],
+    ['Latin-1', '\xe4h'],
+  ])('with a reason in %s is given the standard one', async (_name, reason) => {
+    const stage = await openLiar(`HTTP/1.1 200 ${reason}\r\nContent-Length: 2\r\n\r\nok`)
+    stage.client.send(first)
+    expect(await stage.client.take('\r\n')).toBe('HTTP/1.1 200 OK\r\n')
+  })
+
   test('that sends its head byte by byte is understood', async () => {
     const stage = await openStage(async (worker) => {
       worker.socket.setNoDelay(true)
