@@ -14,13 +14,20 @@ interface Share {
   readonly requests: number
 }
 
-const usual: Share = { bytes: 1024 * 1024, flows: 16, requests: Number.POSITIVE_INFINITY }
+const usual: Share = { bytes: 1024 * 1024, flows: 16, requests: 64 }
 
-/** Of a turn that more connections may wait for: some tenths of a millisecond. */
+/** Of a turn that more connections may wait for, or that comes after one that was far too long: some tenths of a millisecond. */
 const crowded: Share = { bytes: 64 * 1024, flows: 1, requests: 8 }
 
+/** Bytes beyond which a turn was far too long. */
+const tooMany = 4 * usual.bytes
+
+/** What it takes to pass on a piece, however small, is what it takes for so many bytes. */
+const smallestPiece = 1024
+
 /**
- * Keeps the turns of the event loop short: flows that have more take turns. Node accepts one connection a turn (libuv since 1.45), so
+ * Keeps the turns of the event loop short: flows that have more take turns, and so do requests, of which one connection can bring some
+ * thousand at once. Node accepts one connection a turn (libuv since 1.45), so
  * that some hundred busy flows, each with a piece in every turn, would keep everybody who connects waiting for seconds. So would a
  * MiB of flows, or some hundred requests, in each of the turns that a queue of some hundred connections takes: while those are
  * accepted, turns are shorter still.
@@ -39,9 +46,9 @@ export class TurnBudget {
     return this.#bytes >= this.#share.bytes
   }
 
-  /** Counts what is passed on. */
+  /** Counts a piece that is passed on. */
   spend(bytes: number): void {
-    this.#bytes += bytes
+    this.#bytes += Math.max(bytes, smallestPiece)
     this.#count()
   }
 
@@ -59,7 +66,8 @@ export class TurnBudget {
 
   /** Counts a request, if it may begin in this turn: else it is to {@link defer} that. */
   mayBegin(): boolean {
-    return this.#share === usual || this.#requests++ < this.#share.requests
+    this.#count()
+    return this.#requests++ < this.#share.requests
   }
 
   /** Has a request begin in a later turn, after those that wait already. */
@@ -74,10 +82,11 @@ export class TurnBudget {
   }
 
   readonly #next = (): void => {
-    this.#share = this.#hasAccepted ? crowded : usual
+    const isShort = this.#hasAccepted || this.#bytes > tooMany
+    this.#share = isShort ? crowded : usual
     this.#bytes = 0
     this.#requests = 0
-    this.#isCounting = this.#hasAccepted || this.#held.size > 0 || this.#deferred.length > 0
+    this.#isCounting = isShort || this.#held.size > 0 || this.#deferred.length > 0
     this.#hasAccepted = false
     if (!this.#isCounting) return
     setImmediate(this.#next)

@@ -27,6 +27,25 @@ test('pipelined requests are answered in order, one after the other', async () =
   await client.take('</again>')
 })
 
+test('a thousand requests of one read, each of them refused, leave turns to others, and are answered in order', async () => {
+  const { port, failures } = await openScene(() => {})
+  const client = await dial(port)
+  const perTurn: number[] = []
+  let before = 0
+  const look = () => {
+    perTurn.push(failures.length - before)
+    before = failures.length
+    if (before < 1000) setImmediate(look)
+  }
+  setImmediate(look)
+  const requests = Array.from({ length: 1000 }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`)
+  client.send(`${requests.join('')}OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n`)
+  const answers = await client.take('HTTP/1.1 204 No Content\r\n')
+  expect(answers.match(/HTTP\/1.1 400/g)).toHaveLength(1000)
+  expect(failures.map(({ target }) => target)).toEqual(requests.map((_, i) => `/${i}`))
+  expect(Math.max(...perTurn)).toBeLessThanOrEqual(128)
+})
+
 test('a pipelined upload is taken when its turn has come', async () => {
   const first = signal()
   const { port } = await openScene(async (req, res) => {

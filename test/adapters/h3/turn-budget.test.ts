@@ -36,12 +36,37 @@ test('a turn is used up by a MiB, and the next one is not', async () => {
 test('flows that have more take turns: no turn passes on more than a MiB, and none waits longer than the others', async () => {
   const { pieces, flows } = open(100)
   for (const flow of flows) flow.goOn()
+  // All of them at once was far too much.
+  await turn()
+  expect(pieces.reduce((sum, count) => sum + count, 0)).toBe(101)
   for (let turns = 1; turns <= 50; turns++) {
     const before = pieces.reduce((sum, count) => sum + count, 0)
     await turn()
     expect(pieces.reduce((sum, count) => sum + count, 0) - before).toBe(16)
     expect(Math.max(...pieces) - Math.min(...pieces)).toBeLessThanOrEqual(1)
   }
+})
+
+test('a piece counts for a KiB, however small it is', () => {
+  const budget = new TurnBudget()
+  for (let pieces = 0; pieces < 1023; pieces++) budget.spend(1)
+  expect(budget.isSpent).toBe(false)
+  budget.spend(1)
+  expect(budget.isSpent).toBe(true)
+})
+
+test('64 requests begin in a turn, in the order in which they came', async () => {
+  const budget = new TurnBudget()
+  const begun: number[] = []
+  for (let index = 0; index < 150; index++) {
+    if (budget.mayBegin()) begun.push(index)
+    else budget.defer(() => begun.push(index))
+  }
+  for (const count of [64, 128, 150]) {
+    expect(begun).toEqual(Array.from({ length: count }, (_, index) => index))
+    await turn()
+  }
+  expect(budget.mayBegin()).toBe(true)
 })
 
 test('one that is alone goes on with every turn', async () => {
@@ -79,7 +104,7 @@ describe('while connections are accepted', () => {
     }
   })
 
-  test('eight requests begin in each turn, in the order in which they came, and then all that wait', async () => {
+  test('eight requests begin in each turn, and then as many as usual', async () => {
     const budget = new TurnBudget()
     const begun: number[] = []
     const request = (index: number) => {
