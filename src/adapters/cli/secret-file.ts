@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { constants, readFileSync } from 'node:fs'
+import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { FlagName } from './flags.ts'
 import { UsageError } from './given.ts'
@@ -10,13 +10,15 @@ import { UsageError } from './given.ts'
  * @throws {UsageError}
  */
 export function readSecret(name: FlagName, file: string): string {
-  let bytes: Buffer
+  let descriptor: number | undefined
   try {
-    bytes = readFileSync(file)
-  } catch (cause) {
-    throw unreadable(name, cause)
+    descriptor = openSync(file, 'r')
+    return textOf(name, file, readWhole(file, descriptor))
+  } catch (error) {
+    throw error instanceof UsageError ? error : unreadable(name, error)
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor)
   }
-  return textOf(name, file, bytes)
 }
 
 /**
@@ -31,7 +33,7 @@ export async function rereadSecret(name: FlagName, file: string): Promise<string
     handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
     const stats = await handle.stat()
     if (!stats.isFile()) throw new Error(`${JSON.stringify(file)} is none`)
-    if (stats.size > maxSize) throw new Error(`${JSON.stringify(file)} has more than ${maxSize} bytes`)
+    if (stats.size > maxSize) throw tooLarge(file)
     return textOf(name, file, await handle.readFile())
   } catch (error) {
     throw error instanceof UsageError ? error : unreadable(name, error)
@@ -40,7 +42,24 @@ export async function rereadSecret(name: FlagName, file: string): Promise<string
   }
 }
 
+/** All of a file, or of a pipe, which tells no size; not of a device without end. */
+function readWhole(file: string, descriptor: number): Buffer {
+  const pieces: Buffer[] = []
+  for (let left = maxSize; ;) {
+    const piece = Buffer.alloc(64 * 1024)
+    const length = readSync(descriptor, piece)
+    if (length === 0) return Buffer.concat(pieces)
+    left -= length
+    if (left < 0) throw tooLarge(file)
+    pieces.push(piece.subarray(0, length))
+  }
+}
+
 const maxSize = 16 * 1024 * 1024
+
+function tooLarge(file: string): Error {
+  return new Error(`${JSON.stringify(file)} has more than ${maxSize} bytes`)
+}
 
 /** The lines of a secret, without empty ones and comments. */
 export function linesOf(text: string): string[] {

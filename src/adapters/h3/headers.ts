@@ -328,10 +328,21 @@ const neverDropped = new Set([
   'content-length',
   'content-type',
   'content-encoding',
+  'content-range',
   'host',
   'cache-control',
   'authorization',
   'cookie',
+  'range',
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'if-unmodified-since',
+  'if-range',
+  'sec-websocket-key',
+  'sec-websocket-version',
+  'sec-websocket-protocol',
+  'sec-websocket-extensions',
 ])
 
 function addOptions(listed: Set<string> | undefined, value: string): Set<string> | undefined {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -77,6 +77,12 @@ describe('corral run', () => {
     expect(() => parse(['--tokens-file', path])).toThrow(refusal('--tokens-file'))
     expect(() => parse(['--keys-file', path])).toThrow(refusal('--keys-file'))
     expect(() => parse([], { CORRAL_KEYS: bytes.toString() })).toThrow(/^CORRAL_KEYS: expected secrets of text/)
+  })
+
+  test.runIf(existsSync('/dev/zero'))('refuses a file of secrets that has no end', () => {
+    const refusal = (flag: string) =>
+      `${flag} expects a file that can be read: "/dev/zero" has more than 16777216 bytes`
+    for (const flag of ['--tokens-file', '--keys-file']) expect(() => parse([flag, '/dev/zero'])).toThrow(refusal(flag))
   })
 
   test('refuses files that hold nothing of use, without printing what they hold', () => {
