@@ -7,6 +7,7 @@ import { openHost, plainHost, type Host, type HostRequest } from './host.ts'
 import { launchProcess } from './launch.ts'
 import { processWorkerOptions } from './options.ts'
 import type { ProcessSettings, ProcessWorkerOptions } from './options.ts'
+import type { Remains } from './remains.ts'
 import { parseTemplate, type Template } from './template.ts'
 
 export { diagnose } from './isolation/diagnosis.ts'
@@ -49,7 +50,7 @@ class ProcessBackend implements WorkerBackend {
   /** Pools that have it open: they share one host. */
   #users = 0
   #status: BackendStatus | undefined
-  readonly #left = new Set<readonly number[]>()
+  readonly #left = new Set<Remains>()
 
   constructor(settings: ProcessSettings) {
     const { startTimeout, startAttempts, interval, timeout, failures } = settings.health
@@ -98,7 +99,7 @@ class ProcessBackend implements WorkerBackend {
   }
 
   status(): BackendStatus | undefined {
-    const left = [...this.#left].flat()
+    const left = [...this.#left].flatMap((remains) => remains.pids())
     return this.#status && { ...this.#status, ...(left.length > 0 && { left }) }
   }
 

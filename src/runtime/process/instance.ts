@@ -1,5 +1,6 @@
 import { setImmediate as tick } from 'node:timers/promises'
 import type { WorkerAddress, WorkerExit, WorkerInstance } from '../backend.ts'
+import { processClock } from './_proc.ts'
 import type { ReservedAddress } from './address.ts'
 import { atExit } from './at-exit.ts'
 import type { WorkerCgroup } from './cgroup/worker-cgroup.ts'
@@ -13,7 +14,9 @@ import { OutputTail } from './output.ts'
 import { drainPipes } from './pipes.ts'
 import { watchForLine } from './ready-line.ts'
 import type { ReadyLine } from './ready-line.ts'
+import { Remains } from './remains.ts'
 import { createReporter } from './reporter.ts'
+import { endSession } from './session.ts'
 import type { ProcessEnd, SpawnedProcess } from './spawn/spawned-process.ts'
 import { endStrays } from './strays.ts'
 
@@ -28,11 +31,11 @@ export interface InstanceOptions {
   readonly cgroup: WorkerCgroup | undefined
   /** Directory by which what has left its process group is known; absent: that is known otherwise, or not at all. */
   readonly directory: string | undefined
-  /** Where the ids of processes are put down that could not be killed. */
-  readonly left: Set<readonly number[]>
+  /** Where the processes are put down that could not be killed. */
+  readonly left: Set<Remains>
 }
 
-/** What is left beside a leader that is stuck gets no longer, in milliseconds: it was killed with it. */
+/** What is left beside what is stuck, or after it, gets no longer, in milliseconds: it was killed with it. */
 const REST_LIMIT = 1_000
 
 /** One OS process and its group, from just after the spawn until nothing of it is left, or nothing more can be done. */
@@ -49,7 +52,7 @@ export class ProcessInstance implements WorkerInstance {
   readonly #release: InstanceOptions['release']
   readonly #cgroup: WorkerCgroup | undefined
   readonly #directory: string | undefined
-  readonly #left: Set<readonly number[]>
+  readonly #left: Set<Remains>
   readonly #process: SpawnedProcess
   readonly #probe: Probe | undefined
   readonly #stdout: OutputTail
@@ -156,14 +159,18 @@ export class ProcessInstance implements WorkerInstance {
     }
     const retry = this.#phase === 'starting' && end.fault !== 'wrapper'
     this.#phase = 'exited'
+    const endedAt = processClock()
     this.#ended.abort(new Error('The worker exited'))
     const cause = await this.#findCause(end)
     const survivors = await this.#endRest()
     this.#phase = 'gone'
     await finishReading()
     this.#message ??= this.#explain(end, cause)
-    if (survivors.length > 0) this.#leave(survivors, disarm)
-    else await this.#letGo(disarm)
+    const remains = new Remains(survivors)
+    if (remains.pids().length > 0) {
+      this.#leave(remains, survivors, disarm)
+      void this.#outlast(remains, endedAt, disarm)
+    } else await this.#letGo(disarm)
     const { exitCode, signal } = end
     return {
       exitCode,
@@ -178,28 +185,39 @@ export class ProcessInstance implements WorkerInstance {
   async #giveUp(disarm: () => void): Promise<WorkerExit> {
     this.#phase = 'stuck'
     this.#ended.abort(new Error('The worker could not be killed'))
-    const left = [...new Set([this.pid, ...(await this.#endOthers(REST_LIMIT))])]
-    const message = this.#leave(left, disarm)
+    const survivors = [this.pid, ...(await this.#endOthers(REST_LIMIT))]
+    const remains = new Remains(survivors)
+    const message = this.#leave(remains, survivors, disarm)
     void this.#process.exit.then(async () => {
       this.#phase = 'exited'
-      const survivors = [...(await this.#process.emptied), ...(await this.#endOthers(REST_LIMIT))]
+      const endedAt = processClock()
+      remains.add(await this.#process.emptied)
       this.#phase = 'gone'
-      if (survivors.length > 0) return
-      this.#left.delete(left)
-      await this.#letGo(disarm)
+      await this.#outlast(remains, endedAt, disarm)
     })
     return { exitCode: null, signal: null, message }
   }
 
   /** What they may still use stays. @returns what became of the worker. */
-  #leave(survivors: readonly number[], disarm: () => void): string {
-    this.#left.add(survivors)
+  #leave(remains: Remains, survivors: readonly number[], disarm: () => void): string {
+    this.#left.add(remains)
     // Otherwise there is nobody to come but this process at its end.
     if (this.#claims.isRecorded) disarm()
-    const problem = `Processes ${survivors.join(', ')} of worker ${this.#workerId} could not be killed`
+    const ids = [...new Set(survivors)].join(', ')
+    const problem = `Processes ${ids} of worker ${this.#workerId} could not be killed`
     process.emitWarning(this.#claims.isRecorded ? `${problem}; the next start tries again` : problem, 'CorralWarning')
     this.#message ??= problem
     return this.#message
+  }
+
+  /** Lets go of what they may still use when they end after all, which nobody else waits for. */
+  async #outlast(remains: Remains, endedAt: number, disarm: () => void): Promise<void> {
+    await remains.gone(async () => {
+      const inSession = await endSession(this.pid, endedAt, REST_LIMIT)
+      return [...inSession, ...(await this.#endOthers(REST_LIMIT))]
+    })
+    this.#left.delete(remains)
+    await this.#letGo(disarm)
   }
 
   async #letGo(disarm: () => void): Promise<void> {

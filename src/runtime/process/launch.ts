@@ -12,6 +12,7 @@ import { levels, type Wrapping } from './isolation/levels.ts'
 import type { Limits } from './isolation/options.ts'
 import type { ProcessSettings } from './options.ts'
 import { claimPlace, type Place } from './place.ts'
+import type { Remains } from './remains.ts'
 import type { SpawnRequest } from './spawn/spawned-process.ts'
 import { planSocket } from './socket-plan.ts'
 import type { LedgerEntry } from './state/ledger.ts'
@@ -26,8 +27,8 @@ export interface LaunchSetup {
   readonly settings: ProcessSettings
   readonly template: Template
   readonly host: Host
-  /** Where the ids of processes are put down that could not be killed, as long as they may be there. */
-  readonly left: Set<readonly number[]>
+  /** Where the processes are put down that could not be killed, as long as they may be there. */
+  readonly left: Set<Remains>
 }
 
 /** Starts the process of one worker. Rejects, with nothing left behind, when it cannot be started or is not wanted. */

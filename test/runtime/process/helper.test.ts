@@ -6,6 +6,7 @@ import { createPool, processWorker, type ProcessWorkerOptions } from 'corral'
 import { openHost } from '../../../src/runtime/process/host.ts'
 import { launchProcess } from '../../../src/runtime/process/launch.ts'
 import { processWorkerOptions } from '../../../src/runtime/process/options.ts'
+import type { Remains } from '../../../src/runtime/process/remains.ts'
 import { HelperSpawner } from '../../../src/runtime/process/spawn/helper-spawner.ts'
 import { closeStateDirectory, openStateDirectory } from '../../../src/runtime/process/state/state-directory.ts'
 import { parseTemplate } from '../../../src/runtime/process/template.ts'
@@ -139,7 +140,7 @@ test.runIf(process.platform === 'linux')(
       onTestFinished(() => host.close())
       // After the last look at what is there.
       const mend = async () => removed.forEach((name) => rmSync(join(host.root!, name)))
-      const setup = { settings, template, host: { ...host, mend }, left: new Set<readonly number[]>() }
+      const setup = { settings, template, host: { ...host, mend }, left: new Set<Remains>() }
       return launchProcess(setup, { workerId: 'w1', signal: never })
     }
     await expect(launchWith({}, ['own/output.1'])).rejects.toMatchObject({
