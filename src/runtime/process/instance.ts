@@ -227,8 +227,9 @@ export class ProcessInstance implements WorkerInstance {
 
   /** Ends what the worker has left. @returns ids of the processes that would not die. */
   async #endRest(): Promise<readonly number[]> {
-    const survivors = [...(await this.#process.emptied), ...(await this.#endOthers())]
-    return [...new Set(survivors)]
+    // At once: who is stuck may be in all of them.
+    const survivors = await Promise.all([this.#process.emptied, this.#endOthers()])
+    return survivors.flat()
   }
 
   /** Those of them that are not of its group. */

@@ -36,6 +36,26 @@ afterEach(() => {
   releaseDirectory.mockClear()
 })
 
+test('what is in the cgroup of a worker is ended while its group is', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'claims-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  const path = join(directory, 'corral-w1')
+  mkdirSync(path)
+  writeFileSync(join(path, 'cgroup.procs'), `${NOBODY}\n`)
+  const killed = deferred()
+  vi.spyOn(process, 'kill').mockImplementation((pid) => {
+    if (pid === NOBODY) {
+      rmSync(join(path, 'cgroup.procs'), { force: true })
+      killed.resolve()
+    }
+    return true
+  })
+  const child = createChild({ exit: Promise.resolve({ exitCode: 0, signal: null }) })
+  const emptied = killed.promise.then(() => [])
+  const { instance } = supervise({ ...child, emptied }, new WorkerCgroup([{ kind: 'unified', path }]))
+  expect(await instance.exited).toMatchObject({ exitCode: 0 })
+})
+
 describe('what is written of a worker', () => {
   test('is removed when nothing of it is left', async () => {
     claims.add({ release: async () => {}, releaseNow: () => {} })

@@ -93,10 +93,11 @@ export class SupervisedChild {
   }
 
   async #empty(): Promise<readonly number[]> {
+    const deadline = performance.now() + GIVE_UP_AFTER
     const session = this.#session === 'ended' ? endSession(this.pid, this.#endedAt) : []
     const group = await emptyGroup(this.pid)
     this.#phase = 'gone'
-    return [...new Set([...group, ...(await session), ...((await this.#wrapper?.emptied()) ?? [])])]
+    return [...new Set([...group, ...(await session), ...((await this.#wrapper?.emptied(deadline)) ?? [])])]
   }
 }
 
@@ -149,12 +150,13 @@ class WrapperStatus {
    * init can be reaped. Mostly it has died with the wrapper; one that was killed while it started leaves an init that has a
    * group of its own, and no parent-death signal yet.
    *
+   * @param deadline when to give up, by the monotonic clock.
    * @returns its id, if it would not die.
    */
-  async emptied(): Promise<readonly number[]> {
+  async emptied(deadline: number): Promise<readonly number[]> {
     // It may have been told and not been read yet. Only the wrapper, and who is in its group, could hold that up.
     if (this.#identity === undefined) {
-      await Promise.race([this.#ended, delay(GIVE_UP_AFTER, undefined, { ref: false })])
+      await Promise.race([this.#ended, delay(timeUntil(deadline), undefined, { ref: false })])
     }
     const init = this.#identity
     if (init === undefined) return []
@@ -164,7 +166,7 @@ class WrapperStatus {
       const isOver = entry === undefined || entry.isZombie || entry.startTime !== init.startTime
       if (!isOver) signalLeader(init.pid, 'SIGKILL')
       return isOver
-    })
+    }, timeUntil(deadline))
     return isGone ? [] : [init.pid]
   }
 
@@ -187,6 +189,10 @@ class WrapperStatus {
       // Not a line of the wrapper's: nothing else can write there, and nothing depends on it.
     }
   }
+}
+
+function timeUntil(deadline: number): number {
+  return Math.max(0, deadline - performance.now())
 }
 
 function fromShell(exitCode: number): ProcessEnd {
