@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -219,6 +219,17 @@ describe('corral run fails with one message and status 1 when', () => {
     expect(stderr).toContain(
       'corral: --state-dir: expected a directory that can be written to, got /nowhere, for want of another one (ENOENT)',
     )
+  })
+
+  test('something else is where a part of its state directory goes', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'state-'))
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    mkdirSync(join(directory, 'own/output.1'), { recursive: true })
+    const cli = corral(['run', '--port', '0', '--state-dir', directory, ...worker('echo-server')])
+    const { code, stdout, stderr } = await cli.exit
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    const got = `${directory}, with own/output.1 in the way (EISDIR)`
+    expect(stderr).toContain(`corral: --state-dir: expected a directory that can be written to, got ${got}`)
   })
 
   test('the command does not exist', async () => {

@@ -10,7 +10,7 @@ import { atExit } from '../at-exit.ts'
 import { createEnvironment } from '../environment.ts'
 import { signalGroup } from '../group.ts'
 import type { LedgerEntry } from '../state/ledger.ts'
-import type { StateDirectory } from '../state/state-directory.ts'
+import { usableDirectory, type StateDirectory } from '../state/state-directory.ts'
 import { endProcesses } from '../state/sweep.ts'
 import { draftOf, OutputServer } from './output-server.ts'
 import type { HelperCommand, HelperFact, HelperSetup, SystemError } from './protocol.ts'
@@ -54,7 +54,7 @@ export class HelperSpawner implements Spawner {
 
   /** Resolves once the helper is there. */
   static async open(state: StateDirectory, answerTimeout: number = ANSWER_TIMEOUT): Promise<HelperSpawner> {
-    await removeOutputs(state.own)
+    await usableDirectory(state.path, () => removeOutputs(state.own))
     const output = join(state.own, `${OUTPUT}${state.generation}`)
     checkLength(state, output)
     const spawner = new HelperSpawner(state, await OutputServer.listen(output), output, answerTimeout)

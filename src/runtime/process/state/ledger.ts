@@ -1,9 +1,10 @@
-import { readdir, readFile, rename, rm } from 'node:fs/promises'
+import { readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CgroupDirectory } from '../cgroup/worker-cgroup.ts'
 import type { Claim } from '../claims.ts'
 import { writeWhole } from '../write-whole.ts'
 import { identify, readBootId, type ProcessIdentity } from './identity.ts'
+import { readRegularFile } from './regular-file.ts'
 
 /** What is written down of one start of one worker, before anything of it exists. */
 export interface LedgerRecord {
@@ -105,8 +106,7 @@ export async function readLedger(directory: string, isMeant: (generation: number
   const entries = await Promise.all(
     files.map(async (name) => {
       const path = join(directory, name)
-      const text = await readFile(path, 'utf8').catch(() => '')
-      return { path, record: parse(text) }
+      return { path, record: parse(await readRegularFile(path)) }
     }),
   )
   return entries

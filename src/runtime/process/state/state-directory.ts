@@ -1,11 +1,12 @@
 import { constants, existsSync } from 'node:fs'
-import { chmod, link, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { chmod, link, lstat, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
 import { writeWhole } from '../write-whole.ts'
 import { identify, isRunning, type ProcessIdentity } from './identity.ts'
 import { Ledger } from './ledger.ts'
+import { readRegularFile } from './regular-file.ts'
 import { removeSwept, sweep } from './sweep.ts'
 
 /** Directory on disk of one supervisor: the ledger and the directories of its workers. */
@@ -23,6 +24,8 @@ export interface StateDirectory {
 
 const PRIVATE_NAME = /^corral-[A-Za-z0-9]{6}$/
 const LOCK_NAME = /^lock\.(\d+)$/
+/** What the system, or Node, says of a path at which there is something of another kind. */
+const IN_THE_WAY: ReadonlySet<string | undefined> = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ERR_FS_EISDIR'])
 
 /**
  * Takes a state directory for this process, and removes what supervisors that died left there: of a `named` one, or of any
@@ -33,15 +36,18 @@ const LOCK_NAME = /^lock\.(\d+)$/
  */
 export async function openStateDirectory(named: string | undefined): Promise<StateDirectory> {
   if (named === undefined) {
-    return usable(`${tmpdir()}, for want of another one`, async () => {
+    const openPrivate = async () => {
       await sweepPrivate()
       return preparePrivate(await mkdtemp(join(tmpdir(), 'corral-')))
-    })
+    }
+    return usableDirectory(tmpdir(), openPrivate, ', for want of another one')
   }
   await makeDirectory(named)
-  await checkOwner(named)
-  await checkContents(named)
-  const state = await usable(named, () => prepare(named, 'named'))
+  const state = await usableDirectory(named, async () => {
+    await checkOwner(named)
+    await checkContents(named)
+    return prepare(named, 'named')
+  })
   await sweep(ledgerOf(named), (generation) => generation !== state.generation)
   return state
 }
@@ -61,15 +67,25 @@ export async function closeStateDirectory(
   else if (isClean) await removePrivate(path)
 }
 
-/** @throws `INVALID_OPTION` for whatever the system refuses there. */
-async function usable<T>(described: string, use: () => Promise<T>): Promise<T> {
+/**
+ * @param note on the directory, for the error.
+ * @throws `INVALID_OPTION` for whatever the system refuses there, with the name of what is in the way.
+ */
+export async function usableDirectory<T>(directory: string, use: () => Promise<T>, note = ''): Promise<T> {
   try {
     return await use()
   } catch (cause) {
-    const { syscall, code } = cause as NodeJS.ErrnoException
+    const { syscall, code, path } = cause as NodeJS.ErrnoException
     if (syscall === undefined) throw cause
-    throw new InvalidOptionError('stateDirectory', 'a directory that can be written to', `${described} (${code})`)
+    const got = `${directory}${describeObstacle(directory, path, code)}${note} (${code?.replace(/^ERR_FS_/, '')})`
+    throw new InvalidOptionError('stateDirectory', 'a directory that can be written to', got)
   }
+}
+
+/** Something in it that is of another kind than it should be. */
+function describeObstacle(directory: string, path: string | undefined, code: string | undefined): string {
+  const part = path === undefined ? '' : relative(directory, path)
+  return IN_THE_WAY.has(code) && part !== '' && !part.startsWith('..') ? `, with ${part} in the way` : ''
 }
 
 async function preparePrivate(path: string): Promise<StateDirectory> {
@@ -169,9 +185,16 @@ async function lock(path: string): Promise<number> {
     } finally {
       await rm(draft, { force: true })
     }
-    if (newest.generation > 0) await rm(lockOf(path, newest.generation), { force: true })
+    await removeFormer(path, newest.generation).catch(async (error: unknown) => {
+      await rm(lockOf(path, generation), { force: true })
+      throw error
+    })
     return generation
   }
+}
+
+async function removeFormer(path: string, generation: number): Promise<void> {
+  if (generation > 0) await rm(lockOf(path, generation), { force: true })
 }
 
 /** Leaves the number taken, and nobody behind it. */
@@ -188,7 +211,7 @@ async function writeLock(path: string, generation: number, owner: ProcessIdentit
 async function readLock(path: string): Promise<{ generation: number; owner: ProcessIdentity | undefined }> {
   const names = await readdir(path).catch(() => [])
   const generation = Math.max(0, ...names.map((name) => Number(LOCK_NAME.exec(name)?.[1] ?? 0)))
-  const text = generation === 0 ? '' : await readFile(lockOf(path, generation), 'utf8').catch(() => '')
+  const text = generation === 0 ? '' : await readRegularFile(lockOf(path, generation))
   try {
     return { generation, owner: (JSON.parse(text) as ProcessIdentity | null) ?? undefined }
   } catch {
@@ -219,11 +242,18 @@ async function ensureDirectory(path: string, mode: number): Promise<void> {
     await mkdir(path, mode)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return
+    if (code === 'EEXIST' && (await isDirectory(path))) return
     if (code !== 'ENOENT' || existsSync(dirname(path))) throw error
     await ensureDirectory(dirname(path), mode)
     await ensureDirectory(path, mode)
   }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false, // A link that leads nowhere.
+  )
 }
 
 async function checkContents(path: string): Promise<void> {
