@@ -13,8 +13,6 @@ export class RequestBody extends Readable implements Flow {
   readonly #budget: TurnBudget
   readonly #onFlow: (flow: BodyFlow) => void
   #held = false
-  /** What has come with one read of the connection: chunks can be as small as a byte. */
-  #pieces: Buffer[] = []
   /** Bytes that have come so far. */
   received = 0
 
@@ -51,15 +49,10 @@ export class RequestBody extends Readable implements Flow {
     callback(error)
   }
 
-  readonly #onData = (piece: Buffer): void => {
-    this.received += piece.length
-    this.#budget.spend(piece.length)
-    if (this.#pieces.push(piece) === 1) process.nextTick(this.#pass)
-  }
-
-  readonly #pass = (): void => {
-    if (this.destroyed || this.#pieces.length === 0) return
-    const isWanted = this.push(this.#takePieces())
+  readonly #onData = (chunk: Buffer): void => {
+    this.received += chunk.length
+    this.#budget.spend(chunk.length)
+    const isWanted = this.push(chunk)
     if (isWanted && !this.#budget.isSpent) return
     this.#req.pause()
     if (isWanted) this.#budget.hold(this)
@@ -68,14 +61,7 @@ export class RequestBody extends Readable implements Flow {
 
   readonly #onEnd = (): void => {
     this.#onFlow('ended')
-    if (this.#pieces.length > 0) this.push(this.#takePieces())
     this.push(null)
-  }
-
-  #takePieces(): Buffer {
-    const [first, ...others] = this.#pieces
-    this.#pieces = []
-    return others.length === 0 ? (first as Buffer) : Buffer.concat([first as Buffer, ...others])
   }
 
   #hold(held: boolean): void {

@@ -6,6 +6,7 @@ import { forward } from './http.ts'
 import { http2Request, noticeAbort, onceOver } from './http2.ts'
 import type { Identity } from './identity/identify.ts'
 import { observationOf, observe } from './observe.ts'
+import { joinPieces } from './pieces.ts'
 import { inTurn, isPipelined } from './pipeline.ts'
 import { Refusal } from './problem.ts'
 import { limitSending, refuse } from './response.ts'
@@ -24,12 +25,23 @@ export function handle(
   base: string | undefined,
   mustContinue: boolean,
 ): void {
-  if (isPipelined(res)) {
-    const { sendTimeout: stallTimeout } = core.settings.upstream
-    const onStalled = () => core.report(req, stalled(), { cut: true })
-    inTurn(req, res, { stallTimeout, onStalled }, () => handle(core, req, res, base, mustContinue))
+  joinPieces(req, core.turnBudget)
+  if (!isPipelined(res)) {
+    take(core, req, res, base, mustContinue)
     return
   }
+  const { sendTimeout: stallTimeout } = core.settings.upstream
+  const onStalled = () => core.report(req, stalled(), { cut: true })
+  inTurn(req, res, { stallTimeout, onStalled }, () => take(core, req, res, base, mustContinue))
+}
+
+function take(
+  core: Core,
+  req: IncomingMessage,
+  res: ServerResponse,
+  base: string | undefined,
+  mustContinue: boolean,
+): void {
   const seen = observe('http', req, core.settings)
   // Behind the exchange's own listener, which knows the last of its figures.
   if (seen !== undefined) onceOver(req, res, () => queueMicrotask(() => seen.end()))
