@@ -26,22 +26,12 @@ export function handle(
   mustContinue: boolean,
 ): void {
   joinPieces(req, core.turnBudget)
-  if (!isPipelined(res)) {
-    take(core, req, res, base, mustContinue)
+  if (isPipelined(res)) {
+    const { sendTimeout: stallTimeout } = core.settings.upstream
+    const onStalled = () => core.report(req, stalled(), { cut: true })
+    inTurn(req, res, { stallTimeout, onStalled }, () => handle(core, req, res, base, mustContinue))
     return
   }
-  const { sendTimeout: stallTimeout } = core.settings.upstream
-  const onStalled = () => core.report(req, stalled(), { cut: true })
-  inTurn(req, res, { stallTimeout, onStalled }, () => take(core, req, res, base, mustContinue))
-}
-
-function take(
-  core: Core,
-  req: IncomingMessage,
-  res: ServerResponse,
-  base: string | undefined,
-  mustContinue: boolean,
-): void {
   const seen = observe('http', req, core.settings)
   // Behind the exchange's own listener, which knows the last of its figures.
   if (seen !== undefined) onceOver(req, res, () => queueMicrotask(() => seen.end()))

@@ -9,8 +9,8 @@ const size = 2 * 1024
  * each: as many as it takes to fill a stream, which counts bytes, are some MiB for each request that waits.
  */
 export function joinPieces(req: IncomingMessage, budget: TurnBudget): void {
-  // Only chunks come in pieces; the frames of HTTP/2 are made otherwise.
-  if (req.headers['transfer-encoding'] === undefined) return
+  // Only chunks come in pieces; the frames of HTTP/2 are made otherwise. A pipelined request comes here twice.
+  if (req.headers['transfer-encoding'] === undefined || Object.hasOwn(req, 'push')) return
   const push = req.push.bind(req)
   let joined: Buffer | undefined
   let length = 0

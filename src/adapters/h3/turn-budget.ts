@@ -27,10 +27,9 @@ const smallestPiece = 1024
 
 /**
  * Keeps the turns of the event loop short: flows that have more take turns, and so do requests, of which one connection can bring some
- * thousand at once. Node accepts one connection a turn (libuv since 1.45), so
- * that some hundred busy flows, each with a piece in every turn, would keep everybody who connects waiting for seconds. So would a
- * MiB of flows, or some hundred requests, in each of the turns that a queue of some hundred connections takes: while those are
- * accepted, turns are shorter still.
+ * thousand at once. Node accepts one connection a turn (libuv since 1.45), so that some hundred busy flows, each with a piece in every
+ * turn, would keep everybody who connects waiting for seconds. So would a MiB of flows, or some dozens of requests, in each of the turns
+ * that a queue of some hundred connections takes: while those are accepted, turns are shorter still.
  */
 export class TurnBudget {
   #share = usual
@@ -91,7 +90,9 @@ export class TurnBudget {
     if (!this.#isCounting) return
     setImmediate(this.#next)
     const { flows, requests } = this.#share
-    for (const begin of this.#deferred.splice(0, requests)) begin()
+    const begun = this.#deferred.splice(0, requests)
+    this.#requests = begun.length
+    for (const begin of begun) begin()
     let left = Math.min(flows, this.#held.size)
     // One that is held again on the spot comes after all others.
     for (const flow of this.#held) {

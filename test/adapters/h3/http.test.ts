@@ -92,22 +92,6 @@ describe('requests', () => {
     expect(await client.rest()).toMatch(/chunked abcde/)
   })
 
-  test('chunks of a byte that came together go to the worker together', async () => {
-    const { port } = await openScene(
-      rawWorker(async (worker) => {
-        await worker.head()
-        const content = await worker.take('0\r\n\r\n')
-        worker.send(`HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n${String(content.length).padStart(6)}`)
-      }),
-    )
-    const client = await dial(port)
-    client.send('POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: chunked\r\n\r\n')
-    client.send(`${'1\r\nx\r\n'.repeat(10_000)}0\r\n\r\n`)
-    await client.head()
-    // As chunks of a byte they are 60,000.
-    expect(Number(await client.takeBytes(6))).toBeLessThan(11_000)
-  })
-
   test('a worker on a unix socket is reached', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'corral-'))
     onTestFinished(() => rm(folder, { recursive: true }))

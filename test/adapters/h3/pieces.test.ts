@@ -6,6 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { joinPieces } from '../../../src/adapters/h3/pieces.ts'
 import { TurnBudget } from '../../../src/adapters/h3/turn-budget.ts'
+import { dial, openScene, rawWorker, textOf } from './_scene.ts'
 
 /** A request, and what of its body has come out so far. */
 function open(headers: Record<string, string> = { 'transfer-encoding': 'chunked' }) {
@@ -60,4 +61,29 @@ test('a body of known length is left as it comes', () => {
   const { req } = open({ 'content-length': '2' })
   req.push(Buffer.from('a'))
   expect(req.readableLength).toBe(1)
+})
+
+test('chunks of a byte that came together go to the worker together', async () => {
+  const { port } = await openScene(
+    rawWorker(async (worker) => {
+      await worker.head()
+      const content = await worker.take('0\r\n\r\n')
+      worker.send(`HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n${String(content.length).padStart(6)}`)
+    }),
+  )
+  const client = await dial(port)
+  client.send('POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: chunked\r\n\r\n')
+  client.send(`${'1\r\nx\r\n'.repeat(10_000)}0\r\n\r\n`)
+  await client.head()
+  // As chunks of a byte they are 60,000.
+  expect(Number(await client.takeBytes(6))).toBeLessThan(11_000)
+})
+
+test('a pipelined request is no exception, and is joined once', async () => {
+  const { port } = await openScene(async (req, res) => res.end(`<${await textOf(req)}>`))
+  const client = await dial(port)
+  const head = 'POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: chunked\r\n\r\n'
+  const request = (text: string) => `${head}${text.replaceAll(/./g, '1\r\n$&\r\n')}0\r\n\r\n`
+  client.send(request('one of them') + request('the other'))
+  expect((await client.take('<the other>')).match(/<.*?>/g)).toEqual(['<one of them>', '<the other>'])
 })
