@@ -91,8 +91,8 @@ export class OutputTail {
 
   /** The line that ends there, of which a part may have come before. */
   #lineOf(chunk: Buffer, start: number, end: number): string {
-    // Most lines come whole.
     if (this.#size === 0 && end === start) return ''
+    // Most lines come whole.
     if (this.#size === 0 && end - start <= MAX_LINE_BYTES) return withoutReturn(chunk.toString('utf8', start, end))
     this.#append(chunk.subarray(start, end))
     return this.#partialLine()

@@ -36,12 +36,18 @@ afterEach(() => {
   releaseDirectory.mockClear()
 })
 
-test('what is in the cgroup of a worker is ended while its group is', async () => {
+/** What looks like a cgroup of the worker with a process in it. */
+function makeCgroup(): string {
   const directory = mkdtempSync(join(tmpdir(), 'claims-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
   const path = join(directory, 'corral-w1')
   mkdirSync(path)
   writeFileSync(join(path, 'cgroup.procs'), `${NOBODY}\n`)
+  return path
+}
+
+test('what is in the cgroup of a worker is ended while its group is', async () => {
+  const path = makeCgroup()
   const killed = deferred()
   vi.spyOn(process, 'kill').mockImplementation((pid) => {
     if (pid === NOBODY) {
@@ -64,11 +70,7 @@ describe('what is written of a worker', () => {
   })
 
   test('is kept when processes in its cgroup would not die', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'claims-'))
-    onTestFinished(() => rmSync(directory, { recursive: true }))
-    const path = join(directory, 'corral-w1')
-    mkdirSync(path)
-    writeFileSync(join(path, 'cgroup.procs'), `${NOBODY}\n`)
+    const path = makeCgroup()
     let now = 0
     vi.spyOn(performance, 'now').mockImplementation(() => (now += 2_500))
     vi.spyOn(process, 'kill').mockReturnValue(true)
