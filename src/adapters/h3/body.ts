@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
+import type { Flow, TurnBudget } from '../turns/turn-budget.ts'
 import { http2Request, stopUpload } from './http2.ts'
 import { Refusal } from './problem.ts'
-import type { Flow, TurnBudget } from './turn-budget.ts'
 
 /**
  * The body of a client's request as undici takes it. undici destroys the stream that it is given, as soon as the worker has
@@ -94,10 +94,10 @@ export function assertUnread(req: IncomingMessage): void {
 
 /**
  * The whole body, when all of it is here already, as it is for small requests by the time that their session is known.
- * A buffer saves a stream, and the head and body go out in one write.
+ * A buffer saves a stream, and the head and body go out in one write. Chunks stay chunks, whenever the last of them comes.
  */
 export function bufferedBody(req: IncomingMessage): Buffer | undefined {
-  if (req.readableLength > maxBuffered) return undefined
+  if (req.readableLength > maxBuffered || req.headers['transfer-encoding'] !== undefined) return undefined
   // Node tells of the last byte before it tells that it was the last.
   if (!req.complete && req.readableLength !== Number(req.headers['content-length'])) return undefined
   return (req.read() as Buffer | null) ?? Buffer.alloc(0)

@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
+import { slicesOf } from '../turns/slices.ts'
 import { resetConnection } from './response.ts'
 import { hangUp } from './tunnel.ts'
 import { noticeReset } from './vanished.ts'
@@ -56,6 +57,7 @@ export class Connections {
   begin(req: IncomingMessage, res: ServerResponse): void {
     const state = (req.socket as Connection)[kState]
     if (state === undefined) return
+    slicesOf(req.socket)?.begin()
     state.open++
     state.last = res
     res.on('close', this.#onIdle)

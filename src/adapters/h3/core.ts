@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Pool } from '../../index.ts'
+import { TurnBudget } from '../turns/turn-budget.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Identifier } from './identity/identify.ts'
 import { callOut, observationOf } from './observe.ts'
@@ -8,7 +9,6 @@ import { toRefusal } from './problem.ts'
 import { SendLimit } from './send-limit.ts'
 import { SessionWatch } from './session-watch.ts'
 import type { Settings } from './settings.ts'
-import { TurnBudget } from './turn-budget.ts'
 import { Upstreams } from './upstream.ts'
 
 /** What every request and every upgrade of one gateway shares. */

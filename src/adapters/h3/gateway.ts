@@ -73,12 +73,11 @@ export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
       await handleUpgrade(core, clientOf(core, req, socket as Socket, head), base)
     },
     stats: () => ({ ...core.underway }),
-    listen: async (listenOptions = {}) => listen(handlers, readListenOptions(listenOptions)),
+    listen: async (listenOptions = {}) => listen(handlers, core.turnBudget, readListenOptions(listenOptions)),
   }
   const handlers = {
     ...gateway,
     checkExpectation: (req: IncomingMessage, res: ServerResponse) => refuseExpectation(core, req, res),
-    onConnection: () => core.turnBudget.accepted(),
     onMalformed: (refusal: Refusal) => core.reportMalformed(refusal),
   }
   return gateway

@@ -5,6 +5,8 @@ import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { authorityHost } from '../listen-error.ts'
 import { malformedAnswer, malformedCode } from '../malformed.ts'
+import { slicesOf, takeTurns } from '../turns/slices.ts'
+import type { TurnBudget } from '../turns/turn-budget.ts'
 import { Connections } from './connections.ts'
 import { isIgnored } from './ignored-upgrade.ts'
 import { Refusal, problemBody } from './problem.ts'
@@ -36,19 +38,21 @@ interface Handlers {
   checkContinue(req: IncomingMessage, res: ServerResponse): void
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
   checkExpectation(req: IncomingMessage, res: ServerResponse): void
-  /** Told of every connection that is accepted. */
-  onConnection(): void
   /** Told of what was refused before there was a request. */
   onMalformed(refusal: Refusal): void
 }
 
-export async function listen(handlers: Handlers, settings: ListenSettings): Promise<GatewayListener> {
+export async function listen(
+  handlers: Handlers,
+  turnBudget: TurnBudget,
+  settings: ListenSettings,
+): Promise<GatewayListener> {
   const server = await openServer(settings)
   const { port } = server.address() as AddressInfo
   const connections = new Connections(server, settings.headersTimeout, () => {
     handlers.onMalformed(new Refusal('CLIENT_TIMEOUT', { cause: new Error('The TLS handshake took too long') }))
   })
-  server.on('connection', () => handlers.onConnection())
+  takeTurns(server, turnBudget)
   server.on('request', (req, res) => {
     connections.begin(req, res)
     handlers.handler(req, res)
@@ -62,7 +66,14 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
     handlers.checkExpectation(req, res)
   })
   const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (!isIgnored(req)) connections.upgraded(socket as Socket)
+    const slices = slicesOf(socket as Socket)
+    if (isIgnored(req)) {
+      // What came with it follows the request, which goes in again.
+      slices?.begin()
+    } else {
+      slices?.end()
+      connections.upgraded(socket as Socket)
+    }
     void handlers.upgrade(req, socket, head)
   }
   server.on('upgrade', upgrade)
@@ -71,6 +82,7 @@ export async function listen(handlers: Handlers, settings: ListenSettings): Prom
   server.on('clientError', (error: Error, socket: Duplex) => {
     // Of a connection that was reset within a request, Node misses the rest all the same.
     if (socket.destroyed && (error as NodeJS.ErrnoException).code === 'HPE_INVALID_EOF_STATE') return
+    slicesOf(socket as Socket)?.drop()
     const code = malformedCode(error)
     const refusal = code && new Refusal(code, { cause: error })
     if (refusal !== undefined) handlers.onMalformed(refusal)

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
-import { dial, openScene, signal } from './_scene.ts'
+import { dial, openScene, signal } from '../h3/_scene.ts'
 
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n`
 

@@ -54,6 +54,7 @@ export class TurnBudget {
   /** Has a flow go on in a later turn, once, after those that wait already. */
   hold(flow: Flow): void {
     this.#held.add(flow)
+    this.#count()
   }
 
   /** A connection was accepted: where that one was, more may wait, each for a turn of its own. */

@@ -1,0 +1,154 @@
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
+import type { Flow, TurnBudget } from './turn-budget.ts'
+
+const kSlices = Symbol('corral.slices')
+
+interface ServerSocket extends Socket {
+  [kSlices]?: Slices
+  /** Node's: it reads no more of the connection for now, since too much waits to be written. */
+  readonly _paused?: boolean
+}
+
+/**
+ * Has the connections of a server take turns. The server is to tell their {@link slicesOf} of each request, and when what comes is no
+ * longer HTTP.
+ */
+export function takeTurns(server: Server, budget: TurnBudget): void {
+  server.on('connection', () => budget.accepted())
+  const event = server instanceof TlsServer ? 'secureConnection' : 'connection'
+  server.on(event, (socket: ServerSocket) => {
+    socket[kSlices] ??= new Slices(socket, budget)
+  })
+}
+
+/** Where the bytes of a connection wait for their turn. */
+export function slicesOf(socket: ServerSocket): Slices | undefined {
+  return socket[kSlices]
+}
+
+/** Requests that a slice brings at most. */
+const headsPerSlice = 16
+
+/** No slice is smaller than so many of the smallest heads. */
+const smallest = headsPerSlice * 'GET / HTTP/1.1\r\n\r\n'.length
+
+/** Ends every head, as nothing else in a head does; within a body it is just bytes. */
+const endOfHead = Buffer.from('\n\r\n')
+
+/**
+ * Hands what comes from a connection of an HTTP server to Node's parser. 64 KiB, which is one read, can be 2,500 heads: Node
+ * makes requests of them all before it can be told to read no more, which takes 20 ms and 5 MiB. Some hundred clients that do so
+ * at a time would keep all others waiting for seconds, and some hundred more would use up the memory. Of a slice that brought a
+ * request the rest comes in a later turn of the event loop, and once the connection is read again.
+ */
+class Slices implements Flow {
+  readonly #socket: ServerSocket
+  readonly #budget: TurnBudget
+  readonly #push: Socket['push']
+  /** What was read, and comes later. */
+  #rest: Buffer | undefined
+  /** Whether the end comes behind it. */
+  #hasEnd = false
+  #heads = 0
+  #isOver = false
+  #isDropped = false
+
+  constructor(socket: ServerSocket, budget: TurnBudget) {
+    this.#socket = socket
+    this.#budget = budget
+    // Else the parser reads for itself: it leaves that to the socket when anybody else listens.
+    const listener = () => {}
+    socket.on('data', listener)
+    socket.removeListener('data', listener)
+    this.#push = socket.push.bind(socket)
+    socket.push = (chunk: Buffer | null) => this.#take(chunk)
+    socket.on('resume', this.#onResume)
+  }
+
+  /** Told of each request that the server makes of what it gets. */
+  begin(): void {
+    this.#heads++
+  }
+
+  /** What follows is for somebody else than the parser, who gets it as it comes. */
+  end(): void {
+    this.#isOver = true
+    this.#socket.push = this.#push
+    this.#socket.removeListener('resume', this.#onResume)
+  }
+
+  /** What follows is nothing that the parser could make anything of: only its end matters. */
+  drop(): void {
+    this.#isDropped = true
+    if (this.#rest === undefined) return
+    this.#rest = undefined
+    this.#passEnd()
+  }
+
+  goOn(): void {
+    const rest = this.#rest
+    if (rest === undefined || this.#isHeld()) return
+    this.#rest = undefined
+    this.#pass(rest)
+    if (this.#rest === undefined) this.#passEnd()
+  }
+
+  readonly #onResume = (): void => {
+    // Resumed by somebody who does not know of it, as Node sees to when its parser reads for itself.
+    if (this.#socket._paused === true) this.#socket.pause()
+    else if (this.#rest !== undefined) this.#budget.hold(this)
+  }
+
+  #take(chunk: Buffer | null): boolean {
+    if (chunk === null) {
+      if (this.#rest === undefined) return this.#push(null)
+      this.#hasEnd = true
+      return false
+    }
+    if (this.#isDropped) return true
+    if (this.#rest === undefined && !this.#isHeld()) return this.#pass(chunk)
+    this.#rest = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk])
+    return false
+  }
+
+  /** Hands on the slices of a chunk up to one with a request. Returns whether there may be more. */
+  #pass(chunk: Buffer): boolean {
+    for (let start = 0; ;) {
+      const end = this.#isOver ? chunk.length : endOfSlice(chunk, start)
+      const heads = this.#heads
+      const mayGoOn = this.#push(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
+      if (end === chunk.length || this.#isDropped || this.#socket.destroyed) return mayGoOn
+      start = end
+      if (this.#isOver || (this.#heads === heads && !this.#isHeld())) continue
+      this.#rest = chunk.subarray(start)
+      this.#budget.hold(this)
+      return false
+    }
+  }
+
+  #passEnd(): void {
+    if (!this.#hasEnd) return
+    this.#hasEnd = false
+    this.#push(null)
+    // As Node does at an end, for it to be told when nothing comes before it.
+    this.#socket.read(0)
+  }
+
+  #isHeld(): boolean {
+    return this.#socket.destroyed || (!this.#isOver && this.#socket.isPaused())
+  }
+}
+
+/** Behind as many heads as a slice may bring. */
+function endOfSlice(chunk: Buffer, start: number): number {
+  if (chunk.length - start <= smallest) return chunk.length
+  let end = start
+  for (let i = 0; i < headsPerSlice; i++) {
+    const index = chunk.indexOf(endOfHead, end)
+    if (index === -1) return chunk.length
+    end = index + endOfHead.length
+  }
+  return end
+}

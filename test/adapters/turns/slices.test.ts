@@ -1,0 +1,200 @@
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { connect as connectTls } from 'node:tls'
+import { expect, onTestFinished, test } from 'vitest'
+import { createGateway, fromHeader } from 'corral/h3'
+import { FakePool } from '../h3/_pool.ts'
+import type { Handler } from '../h3/_scene.ts'
+import { RawConnection, dial, httpWorker, listenOn, openScene, rawWorker, signal, textOf } from '../h3/_scene.ts'
+
+const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n`
+const paths = (count: number) => Array.from({ length: count }, (_, index) => `/${index}`)
+const marks = (answers: string) => answers.match(/<.*?>/g)
+
+function requestsOf(server: Server): () => number {
+  let count = 0
+  for (const event of ['request', 'checkExpectation']) server.on(event, () => count++)
+  return () => count
+}
+
+async function openTls(worker: Handler) {
+  const pool = new FakePool({ host: '127.0.0.1', port: await listenOn(httpWorker(worker)) })
+  const listener = await createGateway(pool.asPool, { sessionId: fromHeader('x-session-id') }).listen({
+    port: 0,
+    tls: true,
+  })
+  onTestFinished(() => listener.close({ grace: 0 }))
+  const accepted = once(listener.server, 'secureConnection') as Promise<[Socket]>
+  const socket = connectTls({ port: listener.port, host: '127.0.0.1', rejectUnauthorized: false })
+  onTestFinished(() => void socket.destroy())
+  await once(socket, 'secureConnect')
+  return { listener, accepted, client: new RawConnection(socket) }
+}
+
+async function openPlain(worker: Handler) {
+  const { listener, port } = await openScene(worker)
+  const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+  return { listener, accepted, client: await dial(port) }
+}
+
+test.each([
+  ['TCP', openPlain],
+  ['TLS', openTls],
+])(
+  'of thousands of requests that come at once over %s few are read, and fewer made, before the first is answered',
+  async (_name, open) => {
+    const first = signal()
+    const { listener, accepted, client } = await open(async (req, res) => {
+      if (req.url === '/0') await first.promise
+      res.end(`<${req.url}>`)
+    })
+    const made = requestsOf(listener.server)
+    const [socket] = await accepted
+    const paused = once(socket, 'pause')
+    client.send(paths(1000).map(get).join(''))
+    await paused
+    for (let turns = 0; turns < 20; turns++) await turn()
+    expect(made()).toBeLessThanOrEqual(64)
+    first.resolve()
+    expect(marks(await client.take('</999>'))).toEqual(paths(1000).map((path) => `<${path}>`))
+    expect(made()).toBe(1000)
+  },
+)
+
+test('a body that looks like heads arrives as it is', async () => {
+  const { port } = await openScene(async (req, res) => {
+    const text = await textOf(req)
+    res.end(`<${text.length} ${text === body}>`)
+  })
+  const body = get('/within').repeat(2000) + '\r\n'.repeat(20_000)
+  const client = await dial(port)
+  client.send(
+    `POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nContent-Length: ${body.length}\r\n\r\n${body}${get('/')}`,
+  )
+  await client.take(`<${body.length} true>`)
+  await client.take('<0 false>')
+})
+
+test('what comes behind a handshake is not taken apart', async () => {
+  const sent = get('/within').repeat(1000)
+  const got = signal<string>()
+  const { port, listener } = await openScene(
+    rawWorker(async (worker) => {
+      await worker.head()
+      worker.send(
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+          'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
+      )
+      got.resolve(await worker.takeBytes(2 * sent.length))
+    }),
+  )
+  const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+  const client = await dial(port)
+  const [socket] = await accepted
+  const handshake =
+    'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n'
+  client.send(handshake + sent)
+  await client.head()
+  let pieces = 0
+  socket.on('data', () => pieces++)
+  client.send(sent)
+  expect(await got.promise).toBe(sent + sent)
+  expect(pieces).toBeLessThan(1000 / 16)
+})
+
+test('requests behind an upgrade that is ignored are answered in order, and few of them made at once', async () => {
+  const first = signal()
+  const { port, listener } = await openScene(async (req, res) => {
+    if (req.url === '/0') await first.promise
+    res.end(`<${req.url}>`)
+  })
+  const made = requestsOf(listener.server)
+  const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+  const client = await dial(port)
+  const [socket] = await accepted
+  const paused = once(socket, 'pause')
+  const [offer, ...others] = paths(1000).map(get)
+  client.send(offer!.replace('Host: a', 'Host: a\r\nConnection: Upgrade\r\nUpgrade: h2c') + others.join(''))
+  await paused
+  for (let turns = 0; turns < 20; turns++) await turn()
+  expect(made()).toBeLessThanOrEqual(64)
+  first.resolve()
+  expect(marks(await client.take('</999>'))).toEqual(paths(1000).map((path) => `<${path}>`))
+})
+
+test('the requests before one that is none are answered, and it is answered once', async () => {
+  const { port, failures } = await openScene((req, res) => res.end(`<${req.url}>`))
+  const client = await dial(port)
+  client.send(`${paths(500).map(get).join('')}GET\r\n\r\n${'nothing\r\n\r\n'.repeat(2000)}`)
+  const answers = await client.rest()
+  expect(marks(answers)).toEqual(paths(500).map((path) => `<${path}>`))
+  expect(answers.match(/HTTP\/1.1 400/g)).toHaveLength(1)
+  expect(failures).toMatchObject([{ code: 'REQUEST_MALFORMED' }])
+})
+
+test.each([
+  ['TCP', openPlain],
+  ['TLS', openTls],
+])('the end of a client over %s comes behind all that it has sent', async (_name, open) => {
+  const { client, listener } = await open((_req, res) => res.end())
+  const made = requestsOf(listener.server)
+  client.socket.end(paths(1000).map(get).join(''), 'latin1')
+  await client.rest()
+  expect(made()).toBe(1000)
+})
+
+test('a client that reads late gets every answer', async () => {
+  const size = 100_000
+  const { port, listener } = await openScene((req, res) => res.end(`<${req.url}>${'x'.repeat(size)}`))
+  const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+  const client = await dial(port)
+  const [socket] = await accepted
+  client.socket.pause()
+  const [first, last] = [paths(400).slice(0, 200), paths(400).slice(200)]
+  // Each by itself, so that Node meets one while it waits to write.
+  for (const path of first) {
+    client.send(get(path))
+    await turn()
+  }
+  while (!socket.writableNeedDrain) await turn()
+  client.send(last.map(get).join(''))
+  for (let turns = 0; turns < 50; turns++) await turn()
+  client.socket.resume()
+  expect(marks(await client.take('</399>'))).toEqual(paths(400).map((path) => `<${path}>`))
+})
+
+test('a client is not read while answers wait for their turn, whoever has it read again', async () => {
+  const first = signal()
+  const { port, listener } = await openScene(async (req, res) => {
+    if (req.url === '/0') await first.promise
+    res.end(`<${req.url}>`)
+  })
+  const made = requestsOf(listener.server)
+  const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+  const client = await dial(port)
+  const [socket] = await accepted
+  const until = async (count: number) => {
+    while (made() < count) await turn()
+  }
+  // Answered at once, and in turn: Node keeps the answers until then, and reads no more beyond so many bytes of them.
+  const refused = 'GET / HTTP/1.1\r\nHost: a\r\nExpect: nothing\r\n\r\n'
+  client.send(refused)
+  const answer = await client.head()
+  const { length } = answer + (await client.takeBytes(Number(/^content-length: (\d+)/im.exec(answer)?.[1])))
+  const count = Math.floor((socket.writableHighWaterMark - 1) / length)
+  client.send(paths(18).map(get).join('') + refused.repeat(count))
+  await until(1 + 18 + count)
+  // With these it is too much, and too many requests wait, all at once.
+  const paused = once(socket, 'pause')
+  client.send(refused + paths(33).slice(18).map(get).join(''))
+  await until(1 + 18 + count + 16)
+  await paused
+  client.send(paths(100).slice(33).map(get).join(''))
+  first.resolve()
+  const answers = await client.take('</99>')
+  expect(marks(answers)).toEqual(paths(100).map((path) => `<${path}>`))
+  expect(answers.match(/ 417 /g)).toHaveLength(count + 1)
+})
