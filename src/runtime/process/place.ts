@@ -7,7 +7,7 @@ import type { Claims } from './claims.ts'
 import { createDirectory, type WorkerDirectory } from './directory.ts'
 import { takeUid } from './isolation/uids.ts'
 import type { Ledger, LedgerEntry } from './state/ledger.ts'
-import { cgroupName } from './state/sweep.ts'
+import { cgroupName } from './state/record.ts'
 
 /** Where places are. */
 export interface Grounds {

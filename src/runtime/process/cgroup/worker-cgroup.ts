@@ -5,9 +5,6 @@ import type { Claim } from '../claims.ts'
 import { killAll, killQuietly } from '../killed.ts'
 import type { DirectoryPlan, Setting } from './limits.ts'
 
-/** How the directories of workers are called: the sweep after a crash removes nothing else. */
-export const CGROUP_NAME = /^corral-[\w.-]+$/
-
 export interface CgroupDirectory {
   readonly kind: DirectoryPlan['kind']
   readonly path: string

@@ -10,6 +10,14 @@ export interface ProcessIdentity {
   readonly bootId: string | null
 }
 
+/** Whether something that was read is one. What has not got all of it names nobody. */
+export function isIdentity(value: unknown): value is ProcessIdentity {
+  const { pid, startTime, bootId } = Object(value) as { readonly [key in keyof ProcessIdentity]?: unknown }
+  const isProcess = Number.isSafeInteger(pid) && (pid as number) > 0
+  const isStart = startTime === null || Number.isSafeInteger(startTime)
+  return isProcess && isStart && (bootId === null || typeof bootId === 'string')
+}
+
 /** @returns `undefined` when there is no such process any more. */
 export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
   if (process.platform !== 'linux') return isThere(pid) ? { pid, startTime: null, bootId: null } : undefined

@@ -1,22 +1,9 @@
 import { readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { CgroupDirectory } from '../cgroup/worker-cgroup.ts'
 import type { Claim } from '../claims.ts'
 import { writeWhole } from '../write-whole.ts'
-import { identify, readBootId, type ProcessIdentity } from './identity.ts'
-import { readRegularFile } from './regular-file.ts'
-
-/** What is written down of one start of one worker, before anything of it exists. */
-export interface LedgerRecord {
-  /** Of this start: its directory and cgroup are called after it. */
-  readonly name: string
-  /** Holds its socket and everything else of its own. */
-  readonly directory: string
-  readonly cgroups: readonly CgroupDirectory[]
-  readonly bootId: string | null
-  /** The leader of its process group; absent until it runs. */
-  readonly process?: ProcessIdentity | undefined
-}
+import { identify, readBootId } from './identity.ts'
+import { recordFile, type LedgerRecord } from './record.ts'
 
 /**
  * What workers hold on this machine, on disk: a file per worker, so that whoever comes after a supervisor that died can end
@@ -34,7 +21,7 @@ export class Ledger {
   }
 
   async add(record: Omit<LedgerRecord, 'bootId'>): Promise<LedgerEntry> {
-    const path = join(this.#directory, `${this.#generation}.${record.name}.json`)
+    const path = join(this.#directory, recordFile(this.#generation, record.name))
     const entry = new LedgerEntry(path, { ...record, bootId: await this.#bootId }, () => this.#live.delete(entry))
     await entry.write()
     this.#live.add(entry)
@@ -99,24 +86,8 @@ export class LedgerEntry implements Claim {
   releaseNow(): void {}
 }
 
-/** The records of the generations that `isMeant` says, with the files that they are in. */
-export async function readLedger(directory: string, isMeant: (generation: number) => boolean) {
+/** The files of the records of the generations that `isMeant` says. */
+export async function listRecords(directory: string, isMeant: (generation: number) => boolean): Promise<string[]> {
   const names = await readdir(directory).catch(() => [])
-  const files = names.filter((name) => isMeant(Number.parseInt(name, 10)))
-  const entries = await Promise.all(
-    files.map(async (name) => {
-      const path = join(directory, name)
-      return { path, record: parse(await readRegularFile(path)) }
-    }),
-  )
-  return entries
-}
-
-/** @returns `undefined` for what no supervisor has written to its end: nothing was started by then. */
-function parse(text: string): LedgerRecord | undefined {
-  try {
-    return JSON.parse(text) as LedgerRecord
-  } catch {
-    return undefined
-  }
+  return names.filter((name) => isMeant(Number.parseInt(name, 10))).map((name) => join(directory, name))
 }

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
 import { writeWhole } from '../write-whole.ts'
-import { identify, isRunning, type ProcessIdentity } from './identity.ts'
+import { identify, isIdentity, isRunning, type ProcessIdentity } from './identity.ts'
 import { Ledger } from './ledger.ts'
 import { readRegularFile } from './regular-file.ts'
-import { removeSwept, sweep } from './sweep.ts'
+import { removeSwept, sweep, type Swept } from './sweep.ts'
 
 /** Directory on disk of one supervisor: the ledger and the directories of its workers. */
 export interface StateDirectory {
@@ -23,7 +23,8 @@ export interface StateDirectory {
 }
 
 const PRIVATE_NAME = /^corral-[A-Za-z0-9]{6}$/
-const LOCK_NAME = /^lock\.(\d+)$/
+/** No more digits than can be counted on from. */
+const LOCK_NAME = /^lock\.(\d{1,15})$/
 /** What the system, or Node, says of a path at which there is something of another kind. */
 const IN_THE_WAY: ReadonlySet<string | undefined> = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ERR_FS_EISDIR'])
 
@@ -48,7 +49,7 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
     await checkContents(named)
     return prepare(named, 'named')
   })
-  await sweep(ledgerOf(named), (generation) => generation !== state.generation)
+  await sweep(partsOf(named), (generation) => generation !== state.generation)
   return state
 }
 
@@ -61,7 +62,7 @@ export async function closeStateDirectory(
   { path, generation, kind }: Omit<StateDirectory, 'ledger'>,
   giveUpAfter?: number,
 ): Promise<void> {
-  const isClean = await sweep(ledgerOf(path), (candidate) => candidate === generation, giveUpAfter)
+  const isClean = await sweep(partsOf(path), (candidate) => candidate === generation, giveUpAfter)
   if (kind === 'named') await replaceLock(path, generation)
   // Otherwise it stays, with its ledger and a lock of the dead, by which a later start finds it.
   else if (isClean) await removePrivate(path)
@@ -109,9 +110,15 @@ async function prepare(path: string, kind: StateDirectory['kind']): Promise<Stat
 
 async function makeParts(path: string): Promise<void> {
   // The first is what it is known by.
-  await ensureDirectory(ownOf(path), 0o700)
-  await ensureDirectory(ledgerOf(path), 0o700)
-  await ensureDirectory(workersOf(path), 0o711)
+  await makePart(ownOf(path), 0o700)
+  await makePart(ledgerOf(path), 0o700)
+  await makePart(workersOf(path), 0o711)
+}
+
+/** What is removed is what the ledger says, where the workers are: neither may be anybody else's, however it came here. */
+async function makePart(path: string, mode: number): Promise<void> {
+  await ensureDirectory(path, mode)
+  await checkOwner(path)
 }
 
 /**
@@ -141,6 +148,10 @@ function ledgerOf(path: string): string {
   return join(ownOf(path), 'ledger')
 }
 
+function partsOf(path: string): Swept {
+  return { ledger: ledgerOf(path), workers: workersOf(path) }
+}
+
 /** Private directories of this user whose supervisors are dead. */
 async function sweepPrivate(): Promise<void> {
   const names = await readdir(tmpdir())
@@ -149,11 +160,11 @@ async function sweepPrivate(): Promise<void> {
       .filter((name) => PRIVATE_NAME.test(name))
       .map(async (name) => {
         const path = join(tmpdir(), name)
-        const stats = await lstat(path).catch(() => undefined)
-        if (stats?.isDirectory() !== true || stats.uid !== process.geteuid?.()) return
+        const parts = [path, ownOf(path), ledgerOf(path), workersOf(path)]
+        if ((await Promise.all(parts.map(isOwn))).includes(false)) return
         const newest = await readLock(path)
         if (newest.owner === undefined || (await isRunning(newest.owner))) return
-        if (await sweep(ledgerOf(path), () => true)) await removePrivate(path)
+        if (await sweep(partsOf(path), () => true)) await removePrivate(path)
       }),
   )
 }
@@ -213,7 +224,8 @@ async function readLock(path: string): Promise<{ generation: number; owner: Proc
   const generation = Math.max(0, ...names.map((name) => Number(LOCK_NAME.exec(name)?.[1] ?? 0)))
   const text = generation === 0 ? '' : await readRegularFile(lockOf(path, generation))
   try {
-    return { generation, owner: (JSON.parse(text) as ProcessIdentity | null) ?? undefined }
+    const owner: unknown = JSON.parse(text)
+    return { generation, owner: isIdentity(owner) ? owner : undefined }
   } catch {
     return { generation, owner: undefined }
   }
@@ -269,12 +281,25 @@ async function checkContents(path: string): Promise<void> {
 }
 
 async function checkOwner(path: string): Promise<void> {
-  const { uid, mode } = await lstat(path)
+  const problem = await problemOf(path)
+  if (problem !== undefined) throw new InvalidOptionError('stateDirectory', ...problem)
+}
+
+/** Or not there. */
+async function isOwn(path: string): Promise<boolean> {
+  return (await problemOf(path).catch(() => undefined)) === undefined
+}
+
+/** What keeps a directory from being this user's alone, as what was expected and what was found. */
+async function problemOf(path: string): Promise<[expected: string, got: string] | undefined> {
+  const stats = await lstat(path)
   const user = process.geteuid?.()
-  if (user !== undefined && uid !== user) {
-    throw new InvalidOptionError('stateDirectory', `a directory of this user (${user})`, `one of user ${uid}`)
+  if (!stats.isDirectory()) return ['a directory itself, not a link to one', path]
+  if (user !== undefined && stats.uid !== user) {
+    return [`a directory of this user (${user})`, `${path} of user ${stats.uid}`]
   }
-  if (process.platform !== 'win32' && (mode & (constants.S_IWGRP | constants.S_IWOTH)) !== 0) {
-    throw new InvalidOptionError('stateDirectory', 'a directory that only its owner may write to', path)
+  if (process.platform !== 'win32' && (stats.mode & (constants.S_IWGRP | constants.S_IWOTH)) !== 0) {
+    return ['a directory that only its owner may write to', path]
   }
+  return undefined
 }

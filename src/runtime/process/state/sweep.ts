@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises'
-import { basename } from 'node:path'
+import { join } from 'node:path'
 import { WorkerCgroup } from '../cgroup/worker-cgroup.ts'
 import { processClock } from '../_proc.ts'
 import { emptyGroup, signalGroup } from '../group.ts'
@@ -8,10 +8,18 @@ import { removeTree } from '../removal.ts'
 import { endSession } from '../session.ts'
 import { endStrays } from '../strays.ts'
 import { isRunning, readBootId, type ProcessIdentity } from './identity.ts'
-import { readLedger, type LedgerRecord } from './ledger.ts'
+import { listRecords } from './ledger.ts'
+import { readRecord, RecordError, type LedgerRecord } from './record.ts'
 
 /** Of the removal of one tree, in milliseconds: a start waits for it. */
 const REMOVAL_LIMIT = 30_000
+
+/** The parts of a state directory in which a sweep is. */
+export interface Swept {
+  readonly ledger: string
+  /** Holds the directories of workers. */
+  readonly workers: string
+}
 
 /**
  * Ends and removes everything that the ledger has of the generations that `isMeant` says: processes, cgroups, sockets,
@@ -21,20 +29,20 @@ const REMOVAL_LIMIT = 30_000
  * @returns whether nothing is left.
  */
 export async function sweep(
-  ledger: string,
+  { ledger, workers }: Swept,
   isMeant: (generation: number) => boolean,
   giveUpAfter: number = GIVE_UP_AFTER,
 ): Promise<boolean> {
-  const entries = await readLedger(ledger, isMeant)
   const swept = await Promise.all(
-    entries.map(({ path, record }) =>
+    (await listRecords(ledger, isMeant)).map((path) =>
       withWarning(async () => {
+        const record = await readRecord(path, workers)
         if (record !== undefined) {
-          const survivors = await endProcesses(record, giveUpAfter)
+          const survivors = await endProcesses(knownAgain(record), giveUpAfter)
           if (survivors.length > 0) {
             throw new Error(`Processes ${survivors.join(', ')} of worker ${record.name} could not be killed`)
           }
-          await removeTree(record.directory, REMOVAL_LIMIT)
+          await removeTree(join(workers, record.name), REMOVAL_LIMIT)
         }
         await rm(path, { force: true })
       }),
@@ -54,9 +62,18 @@ async function withWarning(action: () => Promise<void>): Promise<boolean> {
     await action()
     return true
   } catch (error) {
-    process.emitWarning(`Left behind: ${String(error)}; the next start tries again`, 'CorralWarning')
+    const told =
+      error instanceof RecordError
+        ? `Left alone: ${error.message}`
+        : `Left behind: ${String(error)}; the next start tries again`
+    process.emitWarning(told, 'CorralWarning')
     return false
   }
+}
+
+/** Without a process of which nothing but the id is known: as where start times cannot be told, it may be another's by now. */
+function knownAgain({ process: leader, ...record }: LedgerRecord): LedgerRecord {
+  return leader?.startTime === null || leader?.bootId === null ? record : { ...record, process: leader }
 }
 
 /**
@@ -67,15 +84,14 @@ async function withWarning(action: () => Promise<void>): Promise<boolean> {
  * @returns ids of the processes that would not die.
  */
 export async function endProcesses(
-  { cgroups, bootId, process: leader, directory, name }: LedgerRecord,
+  { cgroups, bootId, process: leader, directory }: LedgerRecord,
   giveUpAfter: number = GIVE_UP_AFTER,
 ): Promise<readonly number[]> {
   // The machine was started anew since: nothing that ran then can run now, and its cgroups are gone.
   if (bootId !== (await readBootId())) return []
-  const own = cgroups.filter(({ path }) => basename(path) === cgroupName(name))
   // At once: who is stuck may be in all of them.
   const survivors = await Promise.all([
-    own.length > 0 ? new WorkerCgroup(own).empty(giveUpAfter) : [],
+    cgroups.length > 0 ? new WorkerCgroup(cgroups).empty(giveUpAfter) : [],
     endLeader(leader, giveUpAfter),
     endStrays(directory, giveUpAfter),
   ])
@@ -89,9 +105,4 @@ async function endLeader(leader: ProcessIdentity | undefined, giveUpAfter: numbe
   signalGroup(leader.pid, 'SIGKILL')
   const survivors = [emptyGroup(leader.pid, giveUpAfter), endSession(leader.pid, now, giveUpAfter)]
   return (await Promise.all(survivors)).flat()
-}
-
-/** What the cgroup of a worker's start is called. */
-export function cgroupName(name: string): string {
-  return `corral-${name}`
 }

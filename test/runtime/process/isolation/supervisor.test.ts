@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { OutputSource } from 'corral'
 import { fixture, fixtureMark, fixtureProcesses } from '../../../_processes.ts'
+import { writeRecord } from '../_records.ts'
 import { isolated, openPool, readLedgers, stateDirectory, usesIsolation } from './_isolated.ts'
 
 usesIsolation()
@@ -191,7 +192,7 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
     chownSync(directory, 65_534, 65_534)
     await expect(pool.acquire('red')).rejects.toMatchObject({
       code: 'WORKER_START_FAILED',
-      message: expect.stringContaining('one of user 65534') as string,
+      message: expect.stringContaining(`${directory} of user 65534`) as string,
     })
     chownSync(directory, 0, 0)
     await pool.close()
@@ -236,26 +237,29 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
     expect(readdirSync(directory)).toContain('own')
   })
 
-  test('in which something cannot be removed is opened all the same, warns, and keeps what is written of it', async () => {
-    const directory = stateDirectory()
-    const ledger = join(directory, 'own', 'ledger')
-    mkdirSync(ledger, { recursive: true, mode: 0o700 })
-    // Root itself can neither change nor remove that.
-    const kept = { name: 'w1-0', directory: `/proc/${process.pid}/task`, cgroups: [], bootId: null }
-    const gone = { ...kept, name: 'w2-0', directory: join(directory, 'w', 'w2-0') }
-    mkdirSync(gone.directory, { recursive: true })
-    for (const record of [kept, gone]) writeFileSync(join(ledger, `0.${record.name}.json`), JSON.stringify(record))
-    for (const session of ['first', 'second']) {
-      const warned = once(process, 'warning')
-      const { pool } = await openPool(isolated('group', { stateDirectory: directory }))
-      const message = expect.stringContaining(`${kept.directory}" could not be removed`) as string
-      expect(await warned).toMatchObject([{ name: 'CorralWarning', message }])
-      const lease = await pool.acquire(session)
-      lease.release()
-      await pool.close()
-      expect([leftIn(directory), readLedgers(directory).map(({ name }) => name)]).toEqual([[], ['w1-0']])
-    }
-  })
+  test.runIf(process.geteuid?.() === 0)(
+    'in which something cannot be removed is opened all the same, warns, and keeps what is written of it',
+    async () => {
+      const directory = stateDirectory()
+      const [kept, gone] = ['w1-00000000', 'w2-00000000'].map((name) => writeRecord(directory, name))
+      const mounted = join(kept!.directory, 'mounted')
+      mkdirSync(mounted, { recursive: true })
+      mkdirSync(gone!.directory)
+      execFileSync('mount', ['-t', 'tmpfs', 'none', mounted])
+      for (const session of ['first', 'second']) {
+        const warned = once(process, 'warning')
+        const { pool } = await openPool(isolated('group', { stateDirectory: directory }))
+        const message = expect.stringContaining(`${kept!.directory}" could not be removed`) as string
+        expect(await warned).toMatchObject([{ name: 'CorralWarning', message }])
+        const lease = await pool.acquire(session)
+        lease.release()
+        await pool.close()
+        expect(leftIn(directory)).toEqual([expect.stringContaining('w1-00000000')])
+        expect(readLedgers(directory)).toMatchObject([{ name: 'w1-00000000' }])
+      }
+      execFileSync('umount', [mounted])
+    },
+  )
 
   test.runIf(process.geteuid?.() === 0)(
     'keeps what is written of a worker until its directory is removed',
@@ -286,15 +290,12 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
     const directory = stateDirectory()
     const bystander = spawn('sleep', ['1000'], { detached: true, env: { ...process.env, ...fixtureMark } })
     onTestFinished(() => void bystander.kill('SIGKILL'))
-    const ledger = join(directory, 'own', 'ledger')
-    mkdirSync(ledger, { recursive: true, mode: 0o700 })
     const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-    const record = { name: 'w1-0', directory: join(directory, 'w', 'w1-0'), cgroups: [], bootId }
-    const recycled = { ...record, process: { pid: bystander.pid, startTime: 1, bootId } }
-    writeFileSync(join(ledger, '0.w1-0.json'), JSON.stringify(recycled))
-    writeFileSync(join(ledger, '0.w2-0.json'), '{ "name": "w2-0", "dire')
+    writeRecord(directory, 'w1-00000000', { bootId, process: { pid: bystander.pid, startTime: 1, bootId } })
+    // Of a supervisor that died while it wrote.
+    writeFileSync(join(directory, 'own', 'ledger', '0.w2-00000000.json.draft'), '{ "name": "w2-0", "dire')
     const { pool } = await openPool(isolated('group', { stateDirectory: directory }))
-    expect(readLedgers(directory)).toEqual([])
+    expect(readdirSync(join(directory, 'own', 'ledger'))).toEqual([])
     expect(bystander.exitCode ?? bystander.signalCode).toBeNull()
     expect(process.kill(bystander.pid!, 0)).toBe(true)
     await pool.close()

@@ -1,11 +1,13 @@
-import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createPool, processWorker } from 'corral'
 import { usesBuild } from '../../../_build.ts'
-import { fixture, leavesNoProcess } from '../../../_processes.ts'
+import { fixture, fixtureMark, leavesNoProcess } from '../../../_processes.ts'
+import { identify, readBootId } from '../../../../src/runtime/process/state/identity.ts'
+import { writeRecord } from '../_records.ts'
 
 usesBuild()
 leavesNoProcess()
@@ -14,7 +16,7 @@ let stateDirectory: string
 
 beforeEach(() => {
   stateDirectory = mkdtempSync(join(tmpdir(), 'state-'))
-  mkdirSync(join(stateDirectory, 'own'))
+  mkdirSync(join(stateDirectory, 'own'), { mode: 0o700 })
   onTestFinished(() => rmSync(stateDirectory, { recursive: true }))
 })
 
@@ -46,10 +48,166 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
 
   test.each(['lock.1', 'own/ledger/1.w1-aaaaaaab.json'])('of which %s is a pipe is taken', async (part) => {
     const path = join(stateDirectory, part)
-    mkdirSync(join(stateDirectory, 'own/ledger'))
+    mkdirSync(join(stateDirectory, 'own/ledger'), { mode: 0o700 })
     execFileSync('mkfifo', [path])
     const pool = await open()
     await pool.close()
     expect(existsSync(path)).toBe(false)
   })
+
+  test.each(['own', 'own/ledger', 'w'])(
+    'of which %s is for others to write to is refused, and nothing removed',
+    async (part) => {
+      const { path, directory } = writeRecord(stateDirectory, NAME)
+      mkdirSync(directory)
+      chmodSync(join(stateDirectory, part), 0o777)
+      const message = expect.stringContaining(`that only its owner may write to, got ${join(stateDirectory, part)}`)
+      await expect(open()).rejects.toMatchObject({ code: 'INVALID_OPTION', message })
+      expect([existsSync(path), existsSync(directory)]).toEqual([true, true])
+    },
+  )
+
+  test('of which w is a link to a directory is refused, and nothing removed there', async () => {
+    const elsewhere = makeElsewhere()
+    writeRecord(stateDirectory, NAME)
+    rmSync(join(stateDirectory, 'w'), { recursive: true })
+    symlinkSync(elsewhere, join(stateDirectory, 'w'))
+    const message = expect.stringContaining('a directory itself, not a link to one')
+    await expect(open()).rejects.toMatchObject({ code: 'INVALID_OPTION', message })
+    expect(existsSync(join(elsewhere, NAME, 'kept'))).toBe(true)
+  })
+
+  test('whose highest lock has a number too high to count on from is taken', async () => {
+    writeFileSync(join(stateDirectory, `lock.${'9'.repeat(20)}`), '')
+    const pool = await open()
+    await pool.close()
+  })
+})
+
+const NAME = 'w7-00000000'
+
+/** A directory outside, with one of the name of a worker's in it. */
+function makeElsewhere(): string {
+  const elsewhere = mkdtempSync(join(tmpdir(), 'elsewhere-'))
+  onTestFinished(() => rmSync(elsewhere, { recursive: true }))
+  mkdirSync(join(elsewhere, NAME))
+  writeFileSync(join(elsewhere, NAME, 'kept'), '')
+  return elsewhere
+}
+
+function hearWarnings() {
+  const warn = vi.spyOn(process, 'emitWarning').mockReturnValue()
+  onTestFinished(() => warn.mockRestore())
+  return warn
+}
+
+/** A process that is none of a worker's. */
+function startBystander() {
+  const bystander = spawn('sleep', ['1000'], { detached: true, env: { ...process.env, ...fixtureMark } })
+  onTestFinished(() => void bystander.kill('SIGKILL'))
+  const isThere = () => bystander.exitCode === null && bystander.signalCode === null && process.kill(bystander.pid!, 0)
+  return { pid: bystander.pid!, isThere }
+}
+
+describe.runIf(process.platform !== 'win32')('a record in the ledger', () => {
+  test.each([
+    ['a directory elsewhere', (to: string) => ({ directory: join(to, NAME) }), 'directory'],
+    [
+      'a directory elsewhere, with dots',
+      (to: string) => ({ directory: `${stateDirectory}/w/../..${to}/${NAME}` }),
+      'directory',
+    ],
+    ['a directory behind a link', () => ({ directory: join(stateDirectory, 'w', 'link', NAME) }), 'directory'],
+    ['a path that is none from the root', () => ({ directory: NAME }), 'directory'],
+    ['the directory of all workers', () => ({ directory: join(stateDirectory, 'w') }), 'directory'],
+    ['no directory', () => ({ directory: undefined }), 'directory'],
+    ['another name', () => ({ name: '..' }), 'name'],
+    ['no boot', () => ({ bootId: undefined }), 'bootId'],
+    ['no cgroups', () => ({ cgroups: null }), 'cgroups'],
+    ['half of a cgroup', () => ({ cgroups: [{ kind: 'unified' }] }), 'cgroups'],
+    ['a process without a start', () => ({ process: { pid: process.pid, bootId: null } }), 'process'],
+    ['the first process', () => ({ process: { pid: 1, startTime: 0, bootId: null } }), 'process'],
+  ] as const)('with %s is told with its file, and nothing is removed for it', async (_what, fieldsFor, field) => {
+    const warn = hearWarnings()
+    const elsewhere = makeElsewhere()
+    const { path, directory } = writeRecord(stateDirectory, NAME, fieldsFor(elsewhere))
+    mkdirSync(directory)
+    symlinkSync(elsewhere, join(stateDirectory, 'w', 'link'))
+    const pool = await open()
+    await pool.close()
+    expect(warn.mock.calls).toEqual([
+      [expect.stringMatching(/^Left alone: .* then remove the record$/), 'CorralWarning'],
+    ])
+    expect(warn.mock.calls[0]?.[0]).toContain(`${JSON.stringify(path)}, which is not right: expected ${field} to be `)
+    expect([path, directory, join(elsewhere, NAME, 'kept')].map((it) => existsSync(it))).toEqual([true, true, true])
+  })
+
+  test.each([
+    ['null', `0.${NAME}.json`, 'expected name to be'],
+    ['{ "name": "w7-0', `0.${NAME}.json`, 'expected JSON'],
+    ['{}', 'notes.txt', 'expected the name of a record'],
+  ])('that is %s in %s is told with its file, and stays', async (text, file, problem) => {
+    const warn = hearWarnings()
+    const path = join(stateDirectory, 'own/ledger', file)
+    mkdirSync(join(stateDirectory, 'own/ledger'), { mode: 0o700 })
+    writeFileSync(path, text)
+    const pool = await open()
+    await pool.close()
+    expect(warn.mock.calls).toEqual([
+      [expect.stringContaining(`${JSON.stringify(path)}, which is not right: ${problem}`), 'CorralWarning'],
+    ])
+    expect(existsSync(path)).toBe(true)
+  })
+
+  test('that names its directory by another name of the state directory is followed', async () => {
+    const elsewhere = makeElsewhere()
+    symlinkSync(stateDirectory, join(elsewhere, 'state'))
+    const { path, directory } = writeRecord(stateDirectory, NAME, { directory: join(elsewhere, 'state', 'w', NAME) })
+    mkdirSync(directory)
+    const pool = await open()
+    await pool.close()
+    expect([path, directory].map((it) => existsSync(it))).toEqual([false, false])
+  })
+
+  test('that tells nothing but the id of a process costs that process nothing', async () => {
+    const bystander = startBystander()
+    const leader = { pid: bystander.pid, startTime: null, bootId: null }
+    const { path } = writeRecord(stateDirectory, NAME, { bootId: await readBootId(), process: leader })
+    const pool = await open()
+    await pool.close()
+    expect([existsSync(path), bystander.isThere()]).toEqual([false, true])
+  })
+
+  test.runIf(process.platform === 'linux')(
+    'that names what is no cgroup costs no process that is written there',
+    async () => {
+      const warn = hearWarnings()
+      const bystander = startBystander()
+      const cgroup = join(makeElsewhere(), `corral-${NAME}`)
+      mkdirSync(cgroup)
+      writeFileSync(join(cgroup, 'cgroup.procs'), String(bystander.pid))
+      const cgroups = [{ kind: 'freezer', path: cgroup }]
+      writeRecord(stateDirectory, NAME, { bootId: await readBootId(), cgroups })
+      const pool = await open()
+      await pool.close()
+      expect(warn.mock.calls).toEqual([
+        [expect.stringContaining('expected cgroups to be in a hierarchy'), 'CorralWarning'],
+      ])
+      expect([existsSync(cgroup), bystander.isThere()]).toEqual([true, true])
+    },
+  )
+
+  test.runIf(process.platform === 'linux')(
+    'that is of another state directory costs none of its processes anything',
+    async () => {
+      hearWarnings()
+      const bystander = startBystander()
+      const bootId = await readBootId()
+      const directory = join(makeElsewhere(), NAME)
+      writeRecord(stateDirectory, NAME, { directory, bootId, process: await identify(bystander.pid) })
+      const pool = await open()
+      await pool.close()
+      expect(bystander.isThere()).toBe(true)
+    },
+  )
 })
