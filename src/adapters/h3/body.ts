@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
-import type { Flow, TurnBudget } from '../turns/turn-budget.ts'
+import type { Flow, TurnBudget } from '../clients/turn-budget.ts'
 import { http2Request, stopUpload } from './http2.ts'
 import { Refusal } from './problem.ts'
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
-import { slicesOf } from '../turns/slices.ts'
+import { slicesOf } from '../clients/slices.ts'
 import { resetConnection } from './response.ts'
 import { hangUp } from './tunnel.ts'
 import { noticeReset } from './vanished.ts'

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { inTurn, isPipelined } from '../turns/pipeline.ts'
+import { inTurn, isPipelined } from '../clients/pipeline.ts'
 import type { Core } from './core.ts'
 import { Forward } from './forward.ts'
 import { assertVersion, expectsUnknown, requestHeaders } from './headers.ts'

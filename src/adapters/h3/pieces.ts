@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { TurnBudget } from '../turns/turn-budget.ts'
+import type { TurnBudget } from '../clients/turn-budget.ts'
 
 /** Smaller pieces than half of that are joined to such ones. */
 const size = 2 * 1024

@@ -6,7 +6,7 @@ import type { Core } from './core.ts'
 import { http2Request, resetStream, sentByAll } from './http2.ts'
 import type { ProblemCode } from './problem.ts'
 import { sendProblem } from './problem.ts'
-import type { Sender } from './send-limit.ts'
+import type { Sender } from '../clients/send-limit.ts'
 import { clientStalled } from './upstream.ts'
 
 /** Answers a request with a problem and leaves its connection in step, or closed. */

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Lease } from '../../index.ts'
-import type { Flow, TurnBudget } from '../turns/turn-budget.ts'
+import type { Flow, TurnBudget } from '../clients/turn-budget.ts'
 import { FrameScanner, closeFrame, pingFrame } from './frames.ts'
 import { divert } from './intake.ts'
 import { Refusal, problems, toRefusal } from './problem.ts'

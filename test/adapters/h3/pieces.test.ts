@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers'
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { joinPieces } from '../../../src/adapters/h3/pieces.ts'
-import { TurnBudget } from '../../../src/adapters/turns/turn-budget.ts'
+import { TurnBudget } from '../../../src/adapters/clients/turn-budget.ts'
 import { dial, openScene, rawWorker, textOf } from './_scene.ts'
 
 /** A request, and what of its body has come out so far. */

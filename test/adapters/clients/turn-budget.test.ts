@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { RequestRecord } from 'corral/h3'
-import { TurnBudget } from '../../../src/adapters/turns/turn-budget.ts'
+import { TurnBudget } from '../../../src/adapters/clients/turn-budget.ts'
 import type { Scene } from '../h3/_scene.ts'
 import { dial, openScene } from '../h3/_scene.ts'
 

@@ -32,6 +32,7 @@ const smallestPiece = 1024
  * that a queue of some hundred connections takes: while those are accepted, turns are shorter still.
  */
 export class TurnBudget {
+  readonly #maxRequests: number
   #share = usual
   #bytes = 0
   #requests = 0
@@ -39,6 +40,11 @@ export class TurnBudget {
   #isCounting = false
   readonly #held = new Set<Flow>()
   readonly #deferred: (() => void)[] = []
+
+  /** @param maxRequests that may begin in a turn, where one is more work than for the gateway, which only passes it on. */
+  constructor(maxRequests = usual.requests) {
+    this.#maxRequests = maxRequests
+  }
 
   /** Whether all of this turn's bytes are used up: who has more is to {@link hold}. */
   get isSpent(): boolean {
@@ -67,12 +73,17 @@ export class TurnBudget {
   /** Counts a request, if it may begin in this turn: else it is to {@link defer} that. */
   mayBegin(): boolean {
     this.#count()
-    return this.#requests++ < this.#share.requests
+    return this.#requests++ < this.#most()
   }
 
   /** Has a request begin in a later turn, after those that wait already. */
   defer(begin: () => void): void {
     this.#deferred.push(begin)
+  }
+
+  /** Requests that may begin in this turn. */
+  #most(): number {
+    return Math.min(this.#share.requests, this.#maxRequests)
   }
 
   #count(): void {
@@ -90,11 +101,10 @@ export class TurnBudget {
     this.#hasAccepted = false
     if (!this.#isCounting) return
     setImmediate(this.#next)
-    const { flows, requests } = this.#share
-    const begun = this.#deferred.splice(0, requests)
+    const begun = this.#deferred.splice(0, this.#most())
     this.#requests = begun.length
     for (const begin of begun) begin()
-    let left = Math.min(flows, this.#held.size)
+    let left = Math.min(this.#share.flows, this.#held.size)
     // One that is held again on the spot comes after all others.
     for (const flow of this.#held) {
       if (left-- === 0) break
