@@ -87,6 +87,8 @@ export function count(name: FlagName, text: string, max: number = Number.MAX_SAF
 export function duration(name: FlagName, text: string): number {
   const value = parseDuration(text)
   if (value !== undefined && value > MAX_DURATION) throw invalid(name, text, 'at most 24d')
+  // Rounded to 0, it would be no limit at all to many an option.
+  if (value === 0 && /[1-9]/.test(text)) throw invalid(name, text, 'at least 1ms')
   if (value !== undefined) return value
   const hint = /^\d+$/.test(text) ? `; write ${text}ms or ${text}s` : ''
   throw invalid(name, text, `a duration such as 500ms, 5m or 1h30m${hint}`)
