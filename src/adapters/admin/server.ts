@@ -4,11 +4,11 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { H3 } from 'h3'
 import { toNodeHandler } from 'h3'
-import { malformedAnswer, malformedCode } from '../malformed.ts'
+import { Connections } from '../clients/connections.ts'
 import { inTurn, isPipelined } from '../clients/pipeline.ts'
-import { slicesOf, takeTurns } from '../clients/slices.ts'
 import { SendLimit, type Sender } from '../clients/send-limit.ts'
 import { TurnBudget } from '../clients/turn-budget.ts'
+import { malformedAnswer, malformedCode } from '../malformed.ts'
 import { AdminProblem, adminProblems, type AdminProblemCode } from './problem.ts'
 
 /**
@@ -32,22 +32,20 @@ export function createAdminServer(app: H3, sendTimeout = 30_000): Server {
   }
   // A request without a host is refused as all others are, and not by Node.
   const server = createServer({ headersTimeout, requestTimeout, requireHostHeader: false })
-  takeTurns(server, budget)
+  const connections = new Connections(server, { budget })
   server.on('request', (req, res) => {
-    slicesOf(req.socket)?.begin()
+    connections.begin(req, res)
     if (isPipelined(res)) inTurn(req, res, { stallTimeout: sendTimeout, onStalled: () => {} }, () => take(req, res))
     else take(req, res)
   })
   server.on('clientError', (error, socket) => {
-    slicesOf(socket as Socket)?.drop()
     const code = malformedCode(error)
-    if (code === undefined) socket.destroy()
-    else refuse(socket, code)
+    connections.refuse(socket as Socket, code && answerOf(code))
   })
   // RFC 9110 §9.3.6: it is for proxies.
   server.on('connect', (_req, socket) => refuse(socket, 'REQUEST_INVALID'))
   server.on('checkExpectation', (req, res) => {
-    slicesOf(req.socket)?.begin()
+    connections.begin(req, res)
     refuseExpectation(res)
   })
   return server
@@ -72,9 +70,13 @@ function limitSending(limit: SendLimit, res: ServerResponse): void {
 function refuse(socket: Duplex, code: AdminProblemCode): void {
   // Node has taken its own listener off that of a CONNECT, and a client that resets it must not end the program.
   socket.on('error', () => {})
-  const answer = malformedAnswer(adminProblems[code].status, JSON.stringify(new AdminProblem(code)))
   // Nothing more is read of it: without an end of ours nothing would close it.
-  socket.end(answer, () => socket.destroy())
+  socket.end(answerOf(code), () => socket.destroy())
+}
+
+/** The answer where there is no request to respond to. */
+function answerOf(code: AdminProblemCode): string {
+  return malformedAnswer(adminProblems[code].status, JSON.stringify(new AdminProblem(code)))
 }
 
 /** RFC 9110 §10.1.1 */

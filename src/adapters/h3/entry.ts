@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { inTurn, isPipelined } from '../clients/pipeline.ts'
+import { noticeReset } from '../clients/reset.ts'
 import type { Core } from './core.ts'
 import { Forward } from './forward.ts'
 import { assertVersion, expectsUnknown, requestHeaders } from './headers.ts'
@@ -14,7 +15,7 @@ import type { BasedTarget } from './target.ts'
 import { parseTarget, stripBase } from './target.ts'
 import { stalled } from './upstream.ts'
 import type { UpgradeClient } from './upgrade-client.ts'
-import { isVanished, noticeReset } from './vanished.ts'
+import { isVanished } from './vanished.ts'
 import { assertHandshake, forwardUpgrade } from './websocket.ts'
 
 /** Takes a request that lies under `base`. `undefined`: it lies outside. */

@@ -5,14 +5,14 @@ import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import { authorityHost } from '../listen-error.ts'
 import { malformedAnswer, malformedCode } from '../malformed.ts'
-import { slicesOf, takeTurns } from '../clients/slices.ts'
+import { Connections } from '../clients/connections.ts'
 import type { TurnBudget } from '../clients/turn-budget.ts'
-import { Connections } from './connections.ts'
 import { isIgnored } from './ignored-upgrade.ts'
 import { Refusal, problemBody } from './problem.ts'
 import { openServer } from './server.ts'
 import type { ListenSettings } from './settings.ts'
 import { readGrace } from './settings.ts'
+import { hangUp } from './tunnel.ts'
 
 /** A listening gateway. */
 export interface GatewayListener extends AsyncDisposable {
@@ -49,10 +49,13 @@ export async function listen(
 ): Promise<GatewayListener> {
   const server = await openServer(settings)
   const { port } = server.address() as AddressInfo
-  const connections = new Connections(server, settings.headersTimeout, () => {
-    handlers.onMalformed(new Refusal('CLIENT_TIMEOUT', { cause: new Error('The TLS handshake took too long') }))
+  const connections = new Connections(server, {
+    budget: turnBudget,
+    handshakeTimeout: settings.headersTimeout,
+    onLate: () =>
+      handlers.onMalformed(new Refusal('CLIENT_TIMEOUT', { cause: new Error('The TLS handshake took too long') })),
+    hangUp,
   })
-  takeTurns(server, turnBudget)
   server.on('request', (req, res) => {
     connections.begin(req, res)
     handlers.handler(req, res)
@@ -66,14 +69,8 @@ export async function listen(
     handlers.checkExpectation(req, res)
   })
   const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const slices = slicesOf(socket as Socket)
-    if (isIgnored(req)) {
-      // What came with it follows the request, which goes in again.
-      slices?.begin()
-    } else {
-      slices?.end()
-      connections.upgraded(socket as Socket)
-    }
+    if (isIgnored(req)) connections.ignored(socket as Socket)
+    else connections.upgraded(socket as Socket)
     void handlers.upgrade(req, socket, head)
   }
   server.on('upgrade', upgrade)
@@ -82,7 +79,6 @@ export async function listen(
   server.on('clientError', (error: Error, socket: Duplex) => {
     // Of a connection that was reset within a request, Node misses the rest all the same.
     if (socket.destroyed && (error as NodeJS.ErrnoException).code === 'HPE_INVALID_EOF_STATE') return
-    slicesOf(socket as Socket)?.drop()
     const code = malformedCode(error)
     const refusal = code && new Refusal(code, { cause: error })
     if (refusal !== undefined) handlers.onMalformed(refusal)

@@ -1,12 +1,12 @@
 import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import { resetConnection } from '../clients/reset.ts'
+import type { Sender } from '../clients/send-limit.ts'
 import { discard } from './body.ts'
 import type { Core } from './core.ts'
 import { http2Request, resetStream, sentByAll } from './http2.ts'
 import type { ProblemCode } from './problem.ts'
 import { sendProblem } from './problem.ts'
-import type { Sender } from '../clients/send-limit.ts'
 import { clientStalled } from './upstream.ts'
 
 /** Answers a request with a problem and leaves its connection in step, or closed. */
@@ -108,37 +108,6 @@ export function cutResponse(res: ServerResponse, connection: 'end' | 'reset'): v
   if (resetStream(res)) return
   if (connection === 'reset') resetConnection(res.socket)
   res.destroy()
-}
-
-/**
- * Resets a connection, lest its end is taken for that of a body (RFC 9112 §8). That of TLS, too, where it should do to leave out the
- * `close_notify` (RFC 9112 §9.8), and many clients do not look. Through a unix socket nothing can tell.
- */
-export function resetConnection(socket: Socket | null): void {
-  if (socket === null) return
-  // Node has no word for the connection beneath that of TLS, which refuses to be reset itself.
-  const { _parent: beneath } = socket as { _parent?: Socket | null }
-  if (isShuttingDown(socket)) {
-    // Beneath TLS that may wait for a client that takes nothing.
-    if (beneath != null) beneath.destroy()
-    else socket.prependOnceListener('finish', () => reset(socket))
-  } else {
-    reset(beneath ?? socket)
-  }
-}
-
-/** All is written, and the end is on its way. Until it is sent, libuv refuses a reset, and Node would never close the connection. */
-function isShuttingDown(socket: Socket): boolean {
-  return socket.writableEnded && !socket.writableFinished && socket.writableLength === 0
-}
-
-function reset(connection: Socket): void {
-  try {
-    connection.resetAndDestroy()
-  } catch {
-    // It is no TCP.
-    connection.destroy()
-  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Http2Session } from 'node:http2'
-import { isReset } from './vanished.ts'
+import { isReset } from '../clients/reset.ts'
 
 /**
  * Finds connections of HTTP/2 that were reset, and that Node.js waits for: it does not read while it writes, and the write that took the

@@ -62,3 +62,12 @@ test('a client that takes no answers is cut, and few of its requests were begun;
   ready.resolve(true)
   await patient.take('HTTP/1.1 200 OK')
 })
+
+test('the answer to what is not HTTP comes after those to the requests before it', async () => {
+  const listener = await createAdmin(() => undefined).listen({ port: 0 })
+  onTestFinished(() => listener.close())
+  const client = await dial(listener.port)
+  client.send(`${get('/healthz').repeat(2)}nothing\r\n\r\n${get('/healthz')}`)
+  const answers = await client.rest()
+  expect(answers.match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 200', 'HTTP/1.1 400'])
+})

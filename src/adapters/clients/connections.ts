@@ -1,10 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
-import { slicesOf } from '../clients/slices.ts'
-import { resetConnection } from './response.ts'
-import { hangUp } from './tunnel.ts'
-import { noticeReset } from './vanished.ts'
+import { noticeReset, resetConnection } from './reset.ts'
+import { slicesOf, takeTurns } from './slices.ts'
+import type { TurnBudget } from './turn-budget.ts'
 
 const kState = Symbol('corral.connection')
 
@@ -19,6 +18,17 @@ interface State {
   upgraded: boolean
   /** The answer to what is not HTTP, after which nothing more can be read. */
   malformed: string | undefined
+}
+
+interface ConnectionsOptions {
+  /** What their requests take turns by. */
+  readonly budget: TurnBudget
+  /** Longest time that a handshake of TLS may take, in milliseconds; `0`: no limit. */
+  readonly handshakeTimeout?: number
+  /** Called for each that takes longer, and is cut. */
+  readonly onLate?: () => void
+  /** Ends what an upgraded connection carries; `false`: it is for a reset to end that. */
+  readonly hangUp?: (socket: Socket) => boolean
 }
 
 /**
@@ -36,11 +46,10 @@ export class Connections {
   /** Those of TLS that are still about to become secure, by the client's address and port. */
   readonly #shaking = new Map<string, Socket>()
 
-  /**
-   * @param handshakeTimeout longest time that a handshake of TLS may take, in milliseconds; `0`: no limit.
-   * @param onLate is called for each that takes longer, and is cut.
-   */
-  constructor(server: Server, handshakeTimeout: number, onLate: () => void) {
+  readonly #hangUp: (socket: Socket) => boolean
+
+  constructor(server: Server, { budget, handshakeTimeout = 0, onLate, hangUp = () => false }: ConnectionsOptions) {
+    this.#hangUp = hangUp
     const release = (socket: Connection) => this.#release(socket)
     this.#onIdle = function onIdle() {
       release(this.req.socket)
@@ -51,6 +60,7 @@ export class Connections {
     } else {
       server.on('connection', (socket: Socket) => this.#add(socket))
     }
+    takeTurns(server, budget)
   }
 
   /** Counts a response as open until it is over. */
@@ -67,7 +77,14 @@ export class Connections {
   /** An upgraded connection counts as open until it is closed. */
   upgraded(socket: Socket): void {
     const state = (socket as Connection)[kState]
-    if (state !== undefined) state.upgraded = true
+    if (state === undefined) return
+    state.upgraded = true
+    slicesOf(socket)?.end()
+  }
+
+  /** What came with an upgrade that is none follows its request, which goes in again. */
+  ignored(socket: Socket): void {
+    slicesOf(socket)?.begin()
   }
 
   /**
@@ -75,6 +92,7 @@ export class Connections {
    * this for one of those (RFC 9112 §9.3.2). Without an `answer` the connection is cut.
    */
   refuse(socket: Connection, answer: string | undefined): void {
+    slicesOf(socket)?.drop()
     const state = socket[kState]
     if (answer === undefined || state === undefined) {
       socket.destroy()
@@ -105,12 +123,12 @@ export class Connections {
     clearTimeout(this.#cut)
   }
 
-  #shake(socket: Socket, timeout: number, onLate: () => void): void {
+  #shake(socket: Socket, timeout: number, onLate: (() => void) | undefined): void {
     const key = peerOf(socket)
     this.#shaking.set(key, socket)
     socket.setTimeout(timeout, () => {
       socket.destroy()
-      onLate()
+      onLate?.()
     })
     socket.once('close', () => {
       if (this.#shaking.get(key) === socket) this.#shaking.delete(key)
@@ -173,7 +191,7 @@ export class Connections {
 
   /** WebSockets are told; those that do not heed it cut themselves a moment later. What is left of a response must not pass for all of it. */
   #destroyAll(): void {
-    for (const socket of this.#all) if (!hangUp(socket)) resetConnection(socket)
+    for (const socket of this.#all) if (!this.#hangUp(socket)) resetConnection(socket)
   }
 }
 

@@ -4,9 +4,10 @@ import { connect, Server as NetServer } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { expect, test } from 'vitest'
 import { createGateway, fromHeader } from 'corral/h3'
-import { Connections } from '../../../src/adapters/h3/connections.ts'
-import { FakePool } from './_pool.ts'
-import { dial, httpWorker, listenOn, signal } from './_scene.ts'
+import { Connections } from '../../../src/adapters/clients/connections.ts'
+import { TurnBudget } from '../../../src/adapters/clients/turn-budget.ts'
+import { FakePool } from '../h3/_pool.ts'
+import { dial, httpWorker, listenOn, signal } from '../h3/_scene.ts'
 
 /** A gateway, and a client that has sent it a request. */
 async function openClient(pool: FakePool, tls: boolean) {
@@ -29,7 +30,7 @@ test('closing does not cut a finished response that waits for a slow client', as
     res.end(Buffer.alloc(size, 'x'))
     ended.resolve()
   })
-  const connections = new Connections(server, 0, () => {})
+  const connections = new Connections(server, { budget: new TurnBudget() })
   const port = await listenOn(server)
   const { socket } = await dial(port)
   socket.removeAllListeners('data')
