@@ -40,8 +40,10 @@ export interface WorkerBackend {
   /**
    * Prepares what its workers share. A pool calls it before its first launch; several pools may. Rejects when workers
    * cannot be started as they should be: so does `createPool` then. A rejection must leave nothing behind.
+   *
+   * @param signal aborts when the pool is no longer wanted: reject, or resolve and let the pool close it.
    */
-  open?(): Promise<void>
+  open?(signal?: AbortSignal): Promise<void>
   /** Gives that back. A pool that has opened it calls it once nothing of its workers is left. Must not reject. */
   close?(): Promise<void>
   /**

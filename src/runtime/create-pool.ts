@@ -6,8 +6,8 @@ import type { Pool } from './pool.ts'
  * Makes a pool and starts it. Resolves when `size.min` workers are healthy, which start in parallel.
  *
  * @throws `INVALID_OPTION`; `SANDBOX_UNAVAILABLE` when this machine cannot isolate or limit workers as asked;
- * `STATE_DIRECTORY_IN_USE`; `WORKER_START_FAILED` or `WORKER_START_TIMEOUT` when one of the first workers cannot be
- * started, once everything that was started is stopped again; the reason of `options.signal` when it aborts.
+ * `STATE_DIRECTORY_IN_USE`; `WORKER_START_FAILED` or `WORKER_START_TIMEOUT` when one of the first workers, or what starts
+ * them, cannot be started, once everything that was started is stopped again; the reason of `options.signal` when it aborts.
  */
 export async function createPool(options: PoolOptions): Promise<Pool> {
   const settings = resolveOptions(options)
@@ -19,7 +19,12 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
 }
 
 async function openBackend({ backend, signal }: PoolSettings): Promise<void> {
-  await backend.open?.()
+  try {
+    await backend.open?.(signal)
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw error
+  }
   if (!signal?.aborted) return
   await backend.close?.()
   throw signal.reason

@@ -61,7 +61,7 @@ export class PeerMissingError extends CorralError {
   }
 }
 
-/** `WORKER_START_FAILED` or `WORKER_START_TIMEOUT`: a worker ended, or stayed silent, before it was ready. */
+/** `WORKER_START_FAILED` or `WORKER_START_TIMEOUT`: a worker, or the helper that starts them, ended, or stayed silent, before it was ready. */
 export class WorkerStartError extends CorralError {
   readonly exitCode: number | null
   readonly signal: string | null

@@ -88,10 +88,10 @@ async function withTimeout(probe: Probe, timeout: number, signal: AbortSignal): 
   }
 }
 
-/** To race with what does not listen to a signal itself. */
-export function rejectOnAbort(signal: AbortSignal): Promise<never> {
+/** To race with what does not listen to a signal itself. Never settles without one. */
+export function rejectOnAbort(signal: AbortSignal | undefined): Promise<never> {
   return new Promise((_resolve, reject) => {
-    signal.throwIfAborted()
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    signal?.throwIfAborted()
+    signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
 }

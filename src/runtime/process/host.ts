@@ -31,16 +31,17 @@ export interface HostRequest extends SandboxRequest {
  * Opens what workers share: a state directory, and a helper that starts them and outlives this process for as long as it takes
  * to end them. Not for workers that are neither isolated nor limited, unless a state directory is asked for.
  *
- * @throws `SANDBOX_UNAVAILABLE`, `STATE_DIRECTORY_IN_USE`, `INVALID_OPTION`, or when the helper cannot be started.
+ * @param signal aborts when it is no longer wanted: then it rejects as soon as it can, if it does not resolve.
+ * @throws `SANDBOX_UNAVAILABLE`, `STATE_DIRECTORY_IN_USE`, `INVALID_OPTION`, or `WORKER_START_FAILED` when the helper cannot be started.
  */
-export async function openHost(request: HostRequest): Promise<Host> {
+export async function openHost(request: HostRequest, signal?: AbortSignal): Promise<Host> {
   if (isPlain(request) || process.platform === 'win32') return plainHost(request)
   const state = await openStateDirectory(request.stateDirectory)
   try {
     checkBinds(request.isolation.binds, state.path)
     const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
     const sandbox = await prepareSandbox(request, { ...grounds, mend: () => mendStateDirectory(state) })
-    const spawner = await HelperSpawner.open(state)
+    const spawner = await HelperSpawner.open(state, signal)
     const releasing = new Set<Promise<void>>()
     // A session is not to wait for the removal of files to hear that it is lost.
     const release = async (claims: Claims) => {

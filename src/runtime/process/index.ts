@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { InvalidOptionError } from '../errors.ts'
 import type { BackendStatus, LaunchContext, WorkerBackend, WorkerInstance } from '../backend.ts'
 import { validate } from '../validate.ts'
+import { rejectOnAbort } from './health.ts'
 import type { ProcessInstance } from './instance.ts'
 import { openHost, plainHost, type Host, type HostRequest } from './host.ts'
 import { launchProcess } from './launch.ts'
@@ -33,6 +34,13 @@ export function processWorker(options: ProcessWorkerOptions): WorkerBackend {
   return new ProcessBackend(validate(processWorkerOptions, options))
 }
 
+/** What all pools of one backend use. */
+interface SharedHost {
+  readonly host: Promise<Host>
+  /** Aborted when none of them is left, be it open by then or not. */
+  readonly unwanted: AbortController
+}
+
 class ProcessBackend implements WorkerBackend {
   readonly startTimeout: number
   readonly startAttempts: number
@@ -44,7 +52,7 @@ class ProcessBackend implements WorkerBackend {
   readonly #template: Template
   /** For whoever launches without having opened it. */
   #plain: Promise<Host> | undefined
-  #host: Promise<Host> | undefined
+  #shared: SharedHost | undefined
   /** Settles when the host before is gone: they may want the same state directory. */
   #closed: Promise<unknown> = Promise.resolve()
   /** Pools that have it open: they share one host. */
@@ -67,34 +75,36 @@ class ProcessBackend implements WorkerBackend {
     }
   }
 
-  async open(): Promise<void> {
+  async open(signal?: AbortSignal): Promise<void> {
     const lost = this.#settings.isolation.binds.find(({ source }) => !existsSync(source))
     // It is bubblewrap that would not find it, at the start of each worker.
     if (lost)
       throw new InvalidOptionError('isolation.binds', 'paths of this machine', `${lost.source}, which is not there`)
     this.#users++
-    this.#host ??= this.#closed.then(() => openHost(this.#request()))
-    const opening = this.#host
+    this.#shared ??= this.#open()
     try {
-      this.#status = statusOf(await opening)
+      this.#status = statusOf(await Promise.race([this.#shared.host, rejectOnAbort(signal)]))
     } catch (error) {
-      this.#users--
-      if (this.#host === opening) this.#host = undefined
+      await this.close()
       throw error
     }
   }
 
   async close(): Promise<void> {
-    const host = this.#host
-    if (--this.#users > 0 || host === undefined) return
-    this.#host = undefined
-    const closing = host.then((opened) => opened.close())
+    const shared = this.#shared
+    if (--this.#users > 0 || shared === undefined) return
+    this.#shared = undefined
+    shared.unwanted.abort()
+    const closing = shared.host.then(
+      (host) => host.close(),
+      () => {}, // It has left nothing, and whoever waits for it hears of that.
+    )
     this.#closed = closing.catch((error: unknown) => process.emitWarning(String(error), 'CorralWarning'))
     await this.#closed
   }
 
   async launch(context: LaunchContext): Promise<WorkerInstance> {
-    const host = await (this.#host ?? this.#openPlain())
+    const host = await (this.#shared?.host ?? this.#openPlain())
     return launchProcess({ settings: this.#settings, template: this.#template, host, left: this.#left }, context)
   }
 
@@ -105,6 +115,11 @@ class ProcessBackend implements WorkerBackend {
 
   #request(): HostRequest {
     return { ...this.#settings, uses: this.#template.uses }
+  }
+
+  #open(): SharedHost {
+    const unwanted = new AbortController()
+    return { host: this.#closed.then(() => openHost(this.#request(), unwanted.signal)), unwanted }
   }
 
   #openPlain(): Promise<Host> {

@@ -64,7 +64,7 @@ export async function launchProcess(setup: LaunchSetup, { workerId, signal }: La
     try {
       // Behind a wrapper it would be the wrapper that does not find it, and says so in its own words.
       if (request.command !== settings.command) findCommand(settings, request.env.PATH)
-      return await host.spawner.spawn(request, entry)
+      return await host.spawner.spawn(request, entry, signal)
     } catch (error) {
       throw toLaunchError(error as NodeJS.ErrnoException, settings, request.env.PATH)
     }

@@ -306,6 +306,22 @@ describe('corral run fails with one message and status 1 when', () => {
     )
   })
 
+  test.runIf(process.platform === 'linux')(
+    'the spawn helper ends as it starts, which is told in one line',
+    async () => {
+      const broken = 'data:text/javascript,process.execPath="/bin/false"'
+      const { code, stdout, stderr } = await corral(
+        ['run', '--port', '0', ...worker('echo-server')],
+        ['--import', broken],
+      ).exit
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(stderr).toBe(
+        'corral: The spawn helper did not get ready: it exited with status 1. Look at what it printed, if anything, at the ' +
+          'limit on processes (ulimit -u, pids limit of the cgroup), and whether somebody has stopped it\n',
+      )
+    },
+  )
+
   test('it has a fault of its own, and still leaves no process', async () => {
     const fault = 'data:text/javascript,process.on("SIGUSR2",()=>{throw new Error("fault")})'
     const cli = run('echo-server', [], ['--import', fault])

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -9,6 +9,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
 import { canFreeze, freeze } from '../../runtime/process/_cgroups.ts'
+import { createStoppingNode } from '../../runtime/process/_stopping-node.ts'
 import { type Cli, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
 
 const isFreezable = await canFreeze()
@@ -24,6 +25,10 @@ function isRunning(pid: number): boolean {
   } catch {
     return false
   }
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
 }
 
 describe('a signal', () => {
@@ -124,7 +129,7 @@ describe('a signal', () => {
     async () => {
       const cli = run('echo-server', ['--grace', '100ms'])
       const { pid } = await getJson(await urlOf(cli), 'red')
-      const helper = Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${String(pid)}/status`, 'utf8'))?.[1])
+      const helper = parentOf(pid as number)
       process.kill(helper, 'SIGSTOP')
       cli.kill('SIGTERM')
       await cli.line('gateway.stopping')
@@ -133,6 +138,47 @@ describe('a signal', () => {
       await vi.waitUntil(() => fixtureProcesses().length === 0 && !isRunning(helper), { timeout: 10_000 })
     },
   )
+
+  describe.runIf(process.platform === 'linux')('while the spawn helper hangs as it starts', () => {
+    function runWithStoppingNode() {
+      const node = createStoppingNode()
+      const temporary = mkdtempSync(join(tmpdir(), 'hangs-'))
+      vi.stubEnv('TMPDIR', temporary)
+      onTestFinished(() => {
+        vi.unstubAllEnvs()
+        rmSync(temporary, { recursive: true })
+      })
+      const start = () =>
+        run('echo-server', [], ['--import', `data:text/javascript,process.execPath=${JSON.stringify(node.path)}`])
+      return { node, temporary, start }
+    }
+
+    test('at the start of the gateway ends both at once, with nothing left', async () => {
+      const { node, temporary, start } = runWithStoppingNode()
+      node.stop()
+      const cli = start()
+      const helper = await node.stopped()
+      cli.kill('SIGTERM')
+      expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+      expect((await cli.exit).stdout).toContain('"type":"gateway.stopped"')
+      expect(isRunning(helper)).toBe(false)
+      expect(readdirSync(temporary)).toEqual([])
+    })
+
+    test('in the place of one that was killed ends both at once, with nothing left', async () => {
+      const { node, temporary, start } = runWithStoppingNode()
+      const cli = start()
+      const { pid } = await getJson(await urlOf(cli), 'red')
+      node.stop()
+      process.kill(parentOf(pid as number), 'SIGKILL')
+      const helper = await node.stopped()
+      cli.kill('SIGTERM')
+      expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+      expect(isRunning(helper)).toBe(false)
+      expect(readdirSync(temporary)).toEqual([])
+      expect(fixtureProcesses()).toEqual([])
+    })
+  })
 
   describe.runIf(isFreezable)('with a worker that SIGKILL does not end', () => {
     test('ends all the same, tells which processes are left, and fails', async () => {

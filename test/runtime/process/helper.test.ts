@@ -101,7 +101,7 @@ test.runIf(process.platform === 'linux')(
   'a helper that answers no command, as when somebody has stopped it, is killed, and another one takes over',
   async () => {
     const state = await openStateDirectory(undefined)
-    const spawner = await HelperSpawner.open(state, 1_000)
+    const spawner = await HelperSpawner.open(state, undefined, { start: 15_000, answer: 1_000 })
     onTestFinished(async () => {
       await spawner.close()
       await closeStateDirectory(state)

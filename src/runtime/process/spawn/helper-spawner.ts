@@ -4,11 +4,13 @@ import { readdir, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
-import { InvalidOptionError } from '../../errors.ts'
+import { toFailure } from '../../../machines/failure.ts'
+import { InvalidOptionError, WorkerStartError } from '../../errors.ts'
 import { MAX_SOCKET_PATH } from '../address.ts'
 import { atExit } from '../at-exit.ts'
 import { createEnvironment } from '../environment.ts'
 import { signalGroup } from '../group.ts'
+import { rejectOnAbort } from '../health.ts'
 import type { LedgerEntry } from '../state/ledger.ts'
 import { usableDirectory, type StateDirectory } from '../state/state-directory.ts'
 import { endProcesses } from '../state/sweep.ts'
@@ -29,40 +31,51 @@ function nodeFlags(): string[] {
   return process.allowedNodeEnvironmentFlags.has(flag) ? [flag] : []
 }
 
-/** Longest silence of the helper upon a command, in milliseconds: long enough for a machine that thrashes. */
-const ANSWER_TIMEOUT = 30_000
+/** How long the helper may be silent, in milliseconds. */
+export interface Patience {
+  /** Until it is ready. Within the default of the time that a worker has to start, so that this is what its failure tells. */
+  readonly start: number
+  /** Upon a command: long enough for a machine that thrashes. */
+  readonly answer: number
+}
+
+const PATIENCE: Patience = { start: 15_000, answer: 30_000 }
 /** What it takes for an answer where there is no time to wait for one, in milliseconds. */
 const ANSWER_TIME = 1_000
 
 /**
  * Starts processes through a small helper process, which stays while this is open and is started anew when it dies: its
- * workers die with it, as their parent-death signals come from there. One that does not answer, as when somebody has stopped it,
- * is killed: it can neither start nor end anything.
+ * workers die with it, as their parent-death signals come from there. One that does not get ready, or does not answer, as when
+ * somebody has stopped it, is killed: it can neither start nor end anything.
  */
 export class HelperSpawner implements Spawner {
   readonly #setup: HelperSetup
   readonly #outputs: OutputServer
-  readonly #answerTimeout: number
-  #helper: Promise<Helper> | undefined
+  readonly #patience: Patience
+  #helper: Helper | undefined
 
-  private constructor(state: StateDirectory, outputs: OutputServer, output: string, answerTimeout: number) {
-    this.#answerTimeout = answerTimeout
+  private constructor(state: StateDirectory, outputs: OutputServer, output: string, patience: Patience) {
+    this.#patience = patience
     const { ledger: _ledger, ...rest } = state
     this.#setup = { output, state: rest }
     this.#outputs = outputs
   }
 
-  /** Resolves once the helper is there. */
-  static async open(state: StateDirectory, answerTimeout: number = ANSWER_TIMEOUT): Promise<HelperSpawner> {
+  /** Resolves once the helper is there. Rejects, with nothing left behind, when it cannot be, or as soon as `signal` aborts. */
+  static async open(
+    state: StateDirectory,
+    signal?: AbortSignal,
+    patience: Patience = PATIENCE,
+  ): Promise<HelperSpawner> {
     await usableDirectory(state.path, () => removeOutputs(state.own))
     const output = join(state.own, `${OUTPUT}${state.generation}`)
     checkLength(state, output)
-    const spawner = new HelperSpawner(state, await OutputServer.listen(output), output, answerTimeout)
+    const spawner = new HelperSpawner(state, await OutputServer.listen(output), output, patience)
     try {
-      await spawner.#running()
+      await spawner.#running(signal)
       return spawner
     } catch (error) {
-      await spawner.#outputs.close()
+      await spawner.close()
       throw error
     }
   }
@@ -72,8 +85,8 @@ export class HelperSpawner implements Spawner {
     return this.#outputs.mend()
   }
 
-  async spawn(request: SpawnRequest, entry: LedgerEntry | undefined): Promise<SpawnedProcess> {
-    const helper = await this.#running()
+  async spawn(request: SpawnRequest, entry: LedgerEntry | undefined, signal?: AbortSignal): Promise<SpawnedProcess> {
+    const helper = await this.#running(signal)
     const id = randomUUID()
     const { streams, cancel } = this.#outputs.expect(id)
     const process = helper.start(id, request, entry)
@@ -89,28 +102,22 @@ export class HelperSpawner implements Spawner {
 
   /** Ends the helper. Every process that it started must be gone, or stuck. */
   async close(): Promise<void> {
-    const helper = await this.#helper?.catch(() => undefined)
-    helper?.send({ type: 'close' })
+    const helper = this.#helper
+    helper?.close()
     await helper?.ended
     await this.#outputs.close()
   }
 
-  #running(): Promise<Helper> {
-    this.#helper ??= this.#start()
-    return this.#helper
-  }
-
-  async #start(): Promise<Helper> {
-    const forget = () => {
+  async #running(signal: AbortSignal | undefined): Promise<Helper> {
+    this.#helper ??= new Helper(this.#setup, this.#patience, () => {
       this.#helper = undefined
-    }
+    })
+    const helper = this.#helper
     try {
-      const helper = new Helper(this.#setup, this.#answerTimeout, forget)
-      await helper.ready
+      await Promise.race([helper.ready, rejectOnAbort(signal)])
       return helper
     } catch (error) {
-      forget()
-      throw error
+      throw signal?.aborted ? new Error('The spawn helper is not ready yet', { cause: error }) : error
     }
   }
 }
@@ -133,20 +140,23 @@ async function removeOutputs(directory: string): Promise<void> {
 /** One life of the helper process. */
 class Helper {
   readonly ready: Promise<void>
-  /** Resolves when it is gone; its processes have been told by then. */
-  readonly ended: Promise<void>
+  /** Resolves when it is gone, to what became of it; its processes have been told by then. */
+  readonly ended: Promise<string>
 
   readonly #child: ChildProcess
   readonly #processes = new Map<string, RemoteProcess>()
-  readonly #answerTimeout: number
-  /** Runs from a command until something is heard of the helper. */
+  readonly #patience: Patience
+  #phase: 'starting' | 'ready' = 'starting'
+  /** Runs from the start, or a command, until something is heard of the helper. */
   #silence: NodeJS.Timeout | undefined
   /** When that began, by the monotonic clock. */
   #askedAt = 0
+  /** What was wrong with it, when it is we who ended it for that. */
+  #problem: string | undefined
 
   /** @param forget is called at its end, before anybody hears of it: who does may start the next process at once. */
-  constructor(setup: HelperSetup, answerTimeout: number, forget: () => void) {
-    this.#answerTimeout = answerTimeout
+  constructor(setup: HelperSetup, patience: Patience, forget: () => void) {
+    this.#patience = patience
     this.#child = spawn(process.execPath, [...nodeFlags(), helperFile(), JSON.stringify(setup)], {
       detached: true, // The terminal's Ctrl-C is for its parent to deal with.
       env: createEnvironment({}),
@@ -156,26 +166,31 @@ class Helper {
     // It sweeps up behind this process, unless it cannot: then its workers go with it, and the next start sweeps.
     const disarm = atExit(() => {
       const isSilent = this.#silence !== undefined && performance.now() - this.#askedAt > ANSWER_TIME
-      if (isSilent) this.#child.kill('SIGKILL')
+      if (isSilent) this.#kill()
     })
-    this.ended = new Promise<void>((resolve) => {
-      this.#child.once('error', () => resolve())
-      this.#child.once('exit', () => resolve())
-    }).then(() => {
+    this.ended = new Promise<string>((resolve) => {
+      this.#child.once('error', ({ message }) => resolve(`could not be started (${message})`))
+      this.#child.once('exit', (exitCode, signal) => resolve(describeEnd({ exitCode, signal })))
+    }).then((end) => {
       disarm()
       forget()
       this.#onEnd()
+      return this.#problem ?? end
     })
     this.ready = new Promise((resolve, reject) => {
-      void this.ended.then(() => reject(new Error('The spawn helper ended before it was ready')))
+      void this.ended.then((end) => reject(startError(end)))
       this.#child.on('message', (fact: HelperFact) => {
         clearTimeout(this.#silence)
         this.#silence = undefined
-        if (fact.type === 'ready') resolve()
-        else if (fact.type !== 'heard') this.#processes.get(fact.id)?.observe(fact)
+        if (fact.type === 'ready') {
+          this.#phase = 'ready'
+          resolve()
+        } else if (fact.type !== 'heard') this.#processes.get(fact.id)?.observe(fact)
       })
     })
+    this.ready.catch(() => {}) // Nobody may be waiting for it any more.
     this.#child.on('error', () => {})
+    this.#limitSilence(patience.start)
   }
 
   start(id: string, request: SpawnRequest, entry: LedgerEntry | undefined): RemoteProcess {
@@ -186,13 +201,29 @@ class Helper {
     return process
   }
 
+  /** One that is still starting may hang there, and has nothing to see to. */
+  close(): void {
+    if (this.#phase === 'starting') this.#kill()
+    else this.send({ type: 'close' })
+  }
+
   send(command: HelperCommand): void {
     // What cannot be sent is answered by the end of the helper.
     if (!this.#child.connected) return
     this.#child.send(command, undefined, {}, () => {})
-    if (this.#silence !== undefined) return
+    if (this.#silence === undefined) this.#limitSilence(this.#patience.answer)
+  }
+
+  #limitSilence(limit: number): void {
     this.#askedAt = performance.now()
-    this.#silence = setTimeout(() => this.#child.kill('SIGKILL'), this.#answerTimeout)
+    this.#silence = setTimeout(() => {
+      this.#problem = `said nothing for ${limit / 1_000} s, and was killed`
+      this.#kill()
+    }, limit)
+  }
+
+  #kill(): void {
+    this.#child.kill('SIGKILL')
   }
 
   #onEnd(): void {
@@ -275,6 +306,18 @@ class RemoteProcess implements SpawnedProcess {
     this.#onExited({ exitCode: null, signal: 'SIGKILL', fault: 'spawner' })
     this.#onEmptied(this.#entry === undefined ? [] : this.#entry.settled().then((record) => endProcesses(record)))
   }
+}
+
+/** The helper writes to the stderr of this process: what Node says of threads that it cannot make has been printed. */
+function startError(problem: string): WorkerStartError {
+  const message =
+    `The spawn helper did not get ready: it ${problem}. Look at what it printed, if anything, at the limit on ` +
+    'processes (ulimit -u, pids limit of the cgroup), and whether somebody has stopped it'
+  return new WorkerStartError(toFailure('WORKER_START_FAILED', message))
+}
+
+function describeEnd({ exitCode, signal }: ProcessEnd): string {
+  return signal === null ? `exited with status ${exitCode}` : `was ended by ${signal}`
 }
 
 function toError({ message, ...details }: SystemError): Error {

@@ -52,8 +52,9 @@ export interface Spawner {
    * Rejects with the system's error, such as `ENOENT`.
    *
    * @param entry by which to find what is left of the process when whoever started it is gone.
+   * @param signal aborts when it is no longer wanted: what has to be there before is not waited for any more.
    */
-  spawn(request: SpawnRequest, entry: LedgerEntry | undefined): Promise<SpawnedProcess>
+  spawn(request: SpawnRequest, entry: LedgerEntry | undefined, signal?: AbortSignal): Promise<SpawnedProcess>
 }
 
 /** Starts processes as children of this one. A fork copies the tables of all its memory, and stalls it meanwhile. */
