@@ -33,8 +33,12 @@ export async function openServer(settings: ListenSettings): Promise<Server> {
     server.close()
     throw new ListenError({ hostname, port }, unsafePort())
   }
-  // listhen's bookkeeping for a close of its own goes with its listener; it would cost every request.
+  // listhen's bookkeeping for a close of its own goes with its listeners; it would cost every request and connection, and count those
+  // again whose upgrade is ignored. The first is Node's.
   server.removeAllListeners('request')
+  for (const event of ['connection', 'secureConnection']) {
+    for (const listener of server.listeners(event).slice(1)) server.removeListener(event, listener as () => void)
+  }
   // An upload takes as long as the client and the worker need.
   server.requestTimeout = 0
   server.headersTimeout = headersTimeout

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { createServer } from 'node:net'
+import type { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { createGateway, fromHeader } from 'corral/h3'
 import type { ListenOptions } from 'corral/h3'
@@ -83,6 +84,22 @@ describe('an upgrade to anything but WebSocket', () => {
     client.send(plain.replace('GET /', 'GET /3').replace('Host', 'Connection: close\r\nHost'))
     expect(await client.rest()).toContain('</3 >')
     expect(await pool.idle()).toBe(0)
+  })
+
+  test('leaves nothing behind on its connection, however many come', async () => {
+    const { port, listener } = await openScene((_req, res) => res.end('<over>'))
+    const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+    const client = await dial(port)
+    const [socket] = await accepted
+    const listeners = () => socket.eventNames().map((event) => [event, socket.listenerCount(event)])
+    const ask = async () => {
+      client.send(plain.replace('Host', 'Connection: Upgrade\r\nUpgrade: h2c\r\nHost'))
+      await client.take('<over>')
+    }
+    await ask()
+    const before = listeners()
+    for (let i = 0; i < 20; i++) await ask()
+    expect(listeners()).toEqual(before)
   })
 })
 
