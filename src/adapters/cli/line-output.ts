@@ -2,6 +2,8 @@ import { fstatSync, writeSync } from 'node:fs'
 
 /** Where lines go: standard output, or something that is like it. */
 export interface LineSink {
+  /** Bytes that wait for a reader; absent where nothing waits. */
+  readonly writableLength?: number
   /** @param onWritten also told how many bytes were written before the error, where that is known. */
   write(text: string, onWritten: (error?: Error | null, written?: number) => void): boolean
 }
@@ -13,9 +15,12 @@ export interface LineOutputListeners {
   readonly onMended: (lines: number) => void
 }
 
+/** Bytes that may wait for a reader. Lines beyond that are lost, until half of it is read. */
+const mostWaiting = 8 * 1024 * 1024
+
 /**
- * Standard output, for lines of which some may be lost: strangers' requests fill a log, and a disk that is full for a while must not
- * end the sessions of all. An output that nobody reads any more is another matter: see {@link isClosed}.
+ * Standard output, for lines of which some may be lost: strangers' requests fill a log, and a disk that is full for a while, or a reader
+ * that has stopped, must not end the sessions of all. An output that nobody reads any more is another matter: see {@link isClosed}.
  */
 export class LineOutput {
   readonly #sink: LineSink
@@ -23,6 +28,8 @@ export class LineOutput {
   #lost = 0
   /** What was written last lacks its end. */
   #isTorn = false
+  /** Too much waits for the reader. */
+  #isFull = false
 
   constructor(sink: LineSink, listeners: LineOutputListeners) {
     this.#sink = sink
@@ -30,6 +37,12 @@ export class LineOutput {
   }
 
   write(line: string): boolean {
+    const waiting = this.#waiting()
+    this.#isFull ||= waiting > mostWaiting
+    if (this.#isFull) {
+      this.#lose(new Error(`its reader takes too little, ${waiting} bytes wait for it`))
+      return false
+    }
     return this.#sink.write(this.#isTorn ? `\n${line}` : line, this.#onWritten)
   }
 
@@ -37,15 +50,24 @@ export class LineOutput {
     if (error) {
       // After a torn line that may have been its end alone.
       if (written > 0) this.#isTorn = !this.#isTorn || written > 1
-      if (isClosed(error)) return
-      if (this.#lost++ === 0) this.#listeners.onLoss(error)
+      if (!isClosed(error)) this.#lose(error)
       return
     }
     this.#isTorn = false
+    if (this.#isFull && this.#waiting() > mostWaiting / 2) return
+    this.#isFull = false
     if (this.#lost === 0) return
     const lost = this.#lost
     this.#lost = 0
     this.#listeners.onMended(lost)
+  }
+
+  #waiting(): number {
+    return this.#sink.writableLength ?? 0
+  }
+
+  #lose(error: Error): void {
+    if (this.#lost++ === 0) this.#listeners.onLoss(error)
   }
 }
 

@@ -45,7 +45,10 @@ export function createReport({ json }: { json: boolean }): Report {
   const output = new LineOutput(standardOutput(), {
     onLoss: ({ message }) => printFailure(`Cannot write the output, lines of it are lost: ${message}`),
     onMended: (lines) => {
-      report({ type: 'warning', message: `before the last line of this output, ${lines} could not be written` })
+      report({
+        type: 'warning',
+        message: `${lines} ${lines === 1 ? 'line' : 'lines'} of this output, shortly before this one, could not be written`,
+      })
     },
   })
   const report = json ? jsonReport(output) : lineReport(output)

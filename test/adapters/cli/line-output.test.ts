@@ -69,6 +69,57 @@ test.each([
   expect(disk.told).toEqual(['ENOSPC', `${1 + rooms.length} lost`])
 })
 
+test('a reader that stops costs lines, and not memory without end', () => {
+  const written: string[] = []
+  const waiting: { readonly line: string; readonly done: () => void }[] = []
+  const told: string[] = []
+  const output = new LineOutput(
+    {
+      get writableLength() {
+        return waiting.reduce((sum, { line }) => sum + line.length, 0)
+      },
+      write: (line, onWritten) => {
+        waiting.push({ line, done: onWritten })
+        return false
+      },
+    },
+    {
+      onLoss: ({ message }) => told.push(message),
+      onMended: (lines) => {
+        told.push(`${lines} lost`)
+        output.write('mended')
+      },
+    },
+  )
+  const read = () => {
+    const { line, done } = waiting.shift()!
+    written.push(line.slice(0, 6))
+    done()
+  }
+  const mib = 'x'.repeat(1024 * 1024)
+  for (let index = 0; index < 20; index++) output.write(`${String(index).padEnd(6)}${mib}`)
+  expect(waiting).toHaveLength(8)
+  expect(told).toEqual([expect.stringMatching(/^its reader takes too little, 838\d+ bytes wait for it$/)])
+  for (let lines = 0; lines < 4; lines++) read()
+  output.write('still lost')
+  read()
+  expect(told).toEqual([told[0], '13 lost'])
+  output.write('next')
+  while (waiting.length > 0) read()
+  expect(written).toEqual([
+    '0     ',
+    '1     ',
+    '2     ',
+    '3     ',
+    '4     ',
+    '5     ',
+    '6     ',
+    '7     ',
+    'mended',
+    'next',
+  ])
+})
+
 test('what nobody reads any more is not told of', () => {
   const disk = new Disk()
   disk.room = 0
