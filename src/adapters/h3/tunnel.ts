@@ -117,12 +117,16 @@ export class Tunnel implements Severable {
     }
     this.#silentBeats++
     if (this.#silentBeats < patience) return
-    if (this.#pinged) this.sever(clientStalled())
-    else if (this.#canInsert()) {
-      this.#silentBeats = 0
-      this.#pinged = true
-      this.#client.write(pingFrame)
+    if (this.#pinged) {
+      this.sever(clientStalled())
+      return
     }
+    // A close frame of the worker's asks as a ping does, and nothing may follow it (RFC 6455 §5.5.1).
+    const isAsked = this.#toClient.closed
+    if (!isAsked && !this.#canInsert()) return
+    this.#silentBeats = 0
+    this.#pinged = true
+    if (!isAsked) this.#client.write(pingFrame)
   }
 
   #pump(from: Socket, to: Socket, scanner: FrameScanner, budget: TurnBudget, stallTimeout: number): void {

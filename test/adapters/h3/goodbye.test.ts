@@ -143,6 +143,16 @@ describe('with pingInterval a client that is silent', () => {
     expect(await client.takeBytes(rest.length + 2)).toBe(rest + frame(ping))
   })
 
+  test('and does not answer the close frame of the worker is cut, without a ping behind that', async () => {
+    const { client, worker, pool, failures } = await openTunnel({ pingInterval: 50 })
+    const goodbye = frame(close, '\x03\xe8')
+    worker.send(goodbye)
+    expect((await client.rest()).replaceAll(frame(ping), '')).toBe(goodbye)
+    expect(await worker.rest()).toBe('')
+    expect(await pool.idle()).toBe(0)
+    expect(failures).toMatchObject([{ code: 'CLIENT_TIMEOUT' }])
+  })
+
   test('is not asked when it talks', async () => {
     const { client, worker, pool, port } = await openTunnel({ pingInterval: 200 })
     const beat = await openBeat(port)
