@@ -1,8 +1,9 @@
-import { readdir, rename, rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Claim } from '../claims.ts'
 import { writeWhole } from '../write-whole.ts'
 import { identify, readBootId } from './identity.ts'
+import { namesIn } from './names.ts'
 import { recordFile, type LedgerRecord } from './record.ts'
 
 /**
@@ -88,6 +89,6 @@ export class LedgerEntry implements Claim {
 
 /** The files of the records of the generations that `isMeant` says. */
 export async function listRecords(directory: string, isMeant: (generation: number) => boolean): Promise<string[]> {
-  const names = await readdir(directory).catch(() => [])
+  const names = await namesIn(directory)
   return names.filter((name) => isMeant(Number.parseInt(name, 10))).map((name) => join(directory, name))
 }

@@ -51,8 +51,10 @@ export function cgroupName(name: string): string {
 export async function readRecord(path: string, workers: string): Promise<LedgerRecord | undefined> {
   const [, name, draft] = FILE_NAME.exec(basename(path)) ?? []
   if (name === undefined) throw new RecordError(path, 'the name of a record', basename(path))
-  const text = await readRegularFile(path)
-  if (text === '') return undefined
+  const text = await readRegularFile(path).catch((error: Error) => {
+    throw new RecordError(path, 'a small file that can be read', error.message)
+  })
+  if (text === undefined) return undefined
   let value: unknown
   try {
     value = JSON.parse(text)

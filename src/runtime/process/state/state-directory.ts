@@ -222,9 +222,8 @@ async function writeLock(path: string, generation: number, owner: ProcessIdentit
 async function readLock(path: string): Promise<{ generation: number; owner: ProcessIdentity | undefined }> {
   const names = await readdir(path).catch(() => [])
   const generation = Math.max(0, ...names.map((name) => Number(LOCK_NAME.exec(name)?.[1] ?? 0)))
-  const text = generation === 0 ? '' : await readRegularFile(lockOf(path, generation))
   try {
-    const owner: unknown = JSON.parse(text)
+    const owner: unknown = JSON.parse((await readRegularFile(lockOf(path, generation))) ?? 'null')
     return { generation, owner: isIdentity(owner) ? owner : undefined }
   } catch {
     return { generation, owner: undefined }

@@ -33,8 +33,12 @@ export async function sweep(
   isMeant: (generation: number) => boolean,
   giveUpAfter: number = GIVE_UP_AFTER,
 ): Promise<boolean> {
+  let paths: readonly string[] = []
+  const isListed = await withWarning(async () => {
+    paths = await listRecords(ledger, isMeant)
+  })
   const swept = await Promise.all(
-    (await listRecords(ledger, isMeant)).map((path) =>
+    paths.map((path) =>
       withWarning(async () => {
         const record = await readRecord(path, workers)
         if (record !== undefined) {
@@ -48,7 +52,7 @@ export async function sweep(
       }),
     ),
   )
-  return swept.every(Boolean)
+  return isListed && swept.every(Boolean)
 }
 
 /** Removes a directory that has been swept. Never rejects, and warns, as {@link sweep} does. */
@@ -56,7 +60,7 @@ export function removeSwept(path: string): Promise<boolean> {
   return withWarning(() => removeTree(path, REMOVAL_LIMIT))
 }
 
-/** @returns whether `action` did not fail. */
+/** Never rejects. @returns whether `action` did not fail. */
 async function withWarning(action: () => Promise<void>): Promise<boolean> {
   try {
     await action()

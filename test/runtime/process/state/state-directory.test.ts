@@ -1,5 +1,14 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
@@ -11,6 +20,8 @@ import { writeRecord } from '../_records.ts'
 
 usesBuild()
 leavesNoProcess()
+
+const isRoot = process.geteuid?.() === 0
 
 let stateDirectory: string
 
@@ -26,7 +37,6 @@ function open() {
 }
 
 describe.runIf(process.platform !== 'win32')('a state directory', () => {
-  const makeFile = (path: string) => writeFileSync(path, '')
   const makeLink = (path: string) => symlinkSync('/nowhere', path)
 
   test.each([
@@ -46,10 +56,9 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
     await expect(open()).rejects.toMatchObject({ code: 'INVALID_OPTION', message })
   })
 
-  test.each(['lock.1', 'own/ledger/1.w1-aaaaaaab.json'])('of which %s is a pipe is taken', async (part) => {
-    const path = join(stateDirectory, part)
-    mkdirSync(join(stateDirectory, 'own/ledger'), { mode: 0o700 })
-    execFileSync('mkfifo', [path])
+  test('of which lock.1 is a pipe is taken', async () => {
+    const path = join(stateDirectory, 'lock.1')
+    makePipe(path)
     const pool = await open()
     await pool.close()
     expect(existsSync(path)).toBe(false)
@@ -82,7 +91,30 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
     const pool = await open()
     await pool.close()
   })
+
+  test('that cannot be listed is refused', { skip: isRoot }, async () => {
+    mkdirSync(join(stateDirectory, 'own/ledger'), { mode: 0o300 })
+    const message = expect.stringContaining('a directory that can be written to')
+    await expect(open()).rejects.toMatchObject({ code: 'INVALID_OPTION', message })
+  })
 })
+
+function makeFile(path: string): void {
+  writeFileSync(path, '')
+}
+
+function makePipe(path: string): void {
+  execFileSync('mkfifo', [path])
+}
+
+function makeHuge(path: string): void {
+  makeFile(path)
+  truncateSync(path, 700 * 1024 * 1024)
+}
+
+function makeClosed(path: string): void {
+  writeFileSync(path, '', { mode: 0 })
+}
 
 const NAME = 'w7-00000000'
 
@@ -157,6 +189,40 @@ describe.runIf(process.platform !== 'win32')('a record in the ledger', () => {
       [expect.stringContaining(`${JSON.stringify(path)}, which is not right: ${problem}`), 'CorralWarning'],
     ])
     expect(existsSync(path)).toBe(true)
+  })
+
+  const spoilt: [what: string, make: (path: string) => void, problem: string][] = [
+    ['is empty', makeFile, 'expected JSON'],
+    ['is a pipe', makePipe, 'something that is no file'],
+    ['is a directory', (path) => mkdirSync(path), 'something that is no file'],
+    ['is larger than any text', makeHuge, '734003200 bytes'],
+  ]
+  if (!isRoot) spoilt.push(['may not be read', makeClosed, 'EACCES'])
+
+  test.each(spoilt)('that %s is told at each start, and stays with what it may name', async (_what, make, problem) => {
+    const warn = hearWarnings()
+    const { path, directory } = writeRecord(stateDirectory, NAME)
+    mkdirSync(directory)
+    rmSync(path)
+    make(path)
+    await (await open()).close()
+    await (await open()).close()
+    const warning = [
+      expect.stringMatching(`^Left alone: .*${path}.*, which is not right: .*${problem}`),
+      'CorralWarning',
+    ]
+    expect(warn.mock.calls).toEqual([warning, warning])
+    expect([path, directory].map((it) => existsSync(it))).toEqual([true, true])
+  })
+
+  test('that was not written to its end is removed', async () => {
+    const warn = hearWarnings()
+    const { path } = writeRecord(stateDirectory, NAME)
+    rmSync(path)
+    makeFile(`${path}.draft`)
+    const pool = await open()
+    await pool.close()
+    expect([warn.mock.calls, existsSync(`${path}.draft`)]).toEqual([[], false])
   })
 
   test('that names its directory by another name of the state directory is followed', async () => {
