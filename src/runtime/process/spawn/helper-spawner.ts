@@ -5,8 +5,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { toFailure } from '../../../machines/failure.ts'
-import { InvalidOptionError, WorkerStartError } from '../../errors.ts'
-import { MAX_SOCKET_PATH } from '../address.ts'
+import { WorkerStartError } from '../../errors.ts'
 import { atExit } from '../at-exit.ts'
 import { createEnvironment } from '../environment.ts'
 import { signalGroup } from '../group.ts'
@@ -14,7 +13,7 @@ import { rejectOnAbort } from '../health.ts'
 import type { LedgerEntry } from '../state/ledger.ts'
 import { usableDirectory, type StateDirectory } from '../state/state-directory.ts'
 import { endProcesses } from '../state/sweep.ts'
-import { draftOf, OutputServer } from './output-server.ts'
+import { OutputServer } from './output-server.ts'
 import type { HelperCommand, HelperFact, HelperSetup, SystemError } from './protocol.ts'
 import type { ProcessEnd, SpawnedProcess, Spawner, SpawnRequest } from './spawned-process.ts'
 
@@ -69,7 +68,6 @@ export class HelperSpawner implements Spawner {
   ): Promise<HelperSpawner> {
     await usableDirectory(state.path, () => removeOutputs(state.own))
     const output = join(state.own, `${OUTPUT}${state.generation}`)
-    checkLength(state, output)
     const spawner = new HelperSpawner(state, await OutputServer.listen(output), output, patience)
     try {
       await spawner.#running(signal)
@@ -120,15 +118,6 @@ export class HelperSpawner implements Spawner {
       throw signal?.aborted ? new Error('The spawn helper is not ready yet', { cause: error }) : error
     }
   }
-}
-
-/** @throws `INVALID_OPTION` where a socket would be somewhere else: see {@link MAX_SOCKET_PATH}. */
-function checkLength({ path, kind }: StateDirectory, output: string): void {
-  const [length, longest] = [path, draftOf(output)].map((name) => Buffer.byteLength(name)) as [number, number]
-  if (longest <= MAX_SOCKET_PATH) return
-  const most = `a directory whose path has at most ${MAX_SOCKET_PATH - longest + length} bytes, as there are sockets in it`
-  const got = `${path} (${length} bytes${kind === 'private' ? ', among the temporary files, for want of another one' : ''})`
-  throw new InvalidOptionError('stateDirectory', most, got)
 }
 
 /** Those of supervisors that were killed, whose state directory is this one's now. */

@@ -1,5 +1,5 @@
 import { rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Claim } from '../claims.ts'
 import { writeWhole } from '../write-whole.ts'
 import { identify, readBootId } from './identity.ts'
@@ -90,5 +90,10 @@ export class LedgerEntry implements Claim {
 /** The files of the records of the generations that `isMeant` says. */
 export async function listRecords(directory: string, isMeant: (generation: number) => boolean): Promise<string[]> {
   const names = await namesIn(directory)
-  return names.filter((name) => isMeant(Number.parseInt(name, 10))).map((name) => join(directory, name))
+  return names.filter((name) => isMeant(generationOf(name))).map((name) => join(directory, name))
+}
+
+/** Of a file in the ledger; `NaN` of one that is no record. */
+export function generationOf(path: string): number {
+  return Number.parseInt(basename(path), 10)
 }

@@ -1,13 +1,14 @@
 import { constants, existsSync } from 'node:fs'
-import { chmod, link, lstat, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { chmod, lstat, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
-import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
-import { writeWhole } from '../write-whole.ts'
-import { identify, isIdentity, isRunning, type ProcessIdentity } from './identity.ts'
+import { InvalidOptionError } from '../../errors.ts'
+import { MAX_SOCKET_PATH } from '../address.ts'
+import { identify } from './identity.ts'
 import { Ledger } from './ledger.ts'
-import { readRegularFile } from './regular-file.ts'
-import { removeSwept, sweep, type Swept } from './sweep.ts'
+import { findHolder, lockOf, readLock, takeLock, writeLock } from './lock.ts'
+import { announce, presencePath, withdraw } from './presence.ts'
+import { removeSwept, sweep, withWarning, type Swept } from './sweep.ts'
 
 /** Directory on disk of one supervisor: the ledger and the directories of its workers. */
 export interface StateDirectory {
@@ -19,12 +20,14 @@ export interface StateDirectory {
   readonly workers: string
   /** For this user alone. */
   readonly own: string
+  /** At which its supervisor answers, in {@link own}. */
+  readonly presence: string
   readonly ledger: Ledger
 }
 
 const PRIVATE_NAME = /^corral-[A-Za-z0-9]{6}$/
-/** No more digits than can be counted on from. */
-const LOCK_NAME = /^lock\.(\d{1,15})$/
+/** The longest name of a socket in the directory: others are called by a process id. */
+const LONGEST_SOCKET = 'own/draft.4194304'
 /** What the system, or Node, says of a path at which there is something of another kind. */
 const IN_THE_WAY: ReadonlySet<string | undefined> = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ERR_FS_EISDIR'])
 
@@ -59,11 +62,14 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
  * @param giveUpAfter see {@link sweep}.
  */
 export async function closeStateDirectory(
-  { path, generation, kind }: Omit<StateDirectory, 'ledger'>,
+  { path, generation, kind, presence }: Omit<StateDirectory, 'ledger'>,
   giveUpAfter?: number,
 ): Promise<void> {
   const isClean = await sweep(partsOf(path), (candidate) => candidate === generation, giveUpAfter)
-  if (kind === 'named') await replaceLock(path, generation)
+  // First: when the lock says that nobody has the directory, nobody is to answer in it.
+  await withdraw(presence)
+  // The number stays taken.
+  if (kind === 'named') await writeLock(path, generation, null)
   // Otherwise it stays, with its ledger and a lock of the dead, by which a later start finds it.
   else if (isClean) await removePrivate(path)
 }
@@ -100,12 +106,29 @@ async function preparePrivate(path: string): Promise<StateDirectory> {
 }
 
 async function prepare(path: string, kind: StateDirectory['kind']): Promise<StateDirectory> {
+  checkLength(path, kind)
   // Users of workers have to get through to their own directory, and need not see the others'.
   await chmod(path, 0o711)
   await makeParts(path)
-  const generation = await lock(path)
-  const ledger = new Ledger(ledgerOf(path), generation)
-  return { path, generation, kind, workers: workersOf(path), own: ownOf(path), ledger }
+  const own = ownOf(path)
+  const presence = presencePath(own)
+  try {
+    const generation = await takeLock({ path, own, presence, ledger: ledgerOf(path) })
+    const ledger = new Ledger(ledgerOf(path), generation)
+    return { path, generation, kind, workers: workersOf(path), own, presence, ledger }
+  } catch (error) {
+    await withdraw(presence)
+    throw error
+  }
+}
+
+/** @throws `INVALID_OPTION` where a socket would be somewhere else: see {@link MAX_SOCKET_PATH}. */
+function checkLength(path: string, kind: StateDirectory['kind']): void {
+  const [length, most] = [Buffer.byteLength(path), MAX_SOCKET_PATH - `/${LONGEST_SOCKET}`.length]
+  if (length <= most) return
+  const expected = `a directory whose path has at most ${most} bytes, as there are sockets in it`
+  const note = kind === 'private' ? ', among the temporary files, for want of another one' : ''
+  throw new InvalidOptionError('stateDirectory', expected, `${path} (${length} bytes${note})`)
 }
 
 async function makeParts(path: string): Promise<void> {
@@ -126,12 +149,14 @@ async function makePart(path: string, mode: number): Promise<void> {
  *
  * @throws `INVALID_OPTION` when another user has made one in its place.
  */
-export async function mendStateDirectory({ path, generation, workers, ledger }: StateDirectory): Promise<void> {
+export async function mendStateDirectory(state: StateDirectory): Promise<void> {
+  const { path, generation, workers, presence, ledger } = state
   await ensureDirectory(path, 0o711)
   await checkOwner(path)
   const lock = lockOf(path, generation)
-  if ([lock, workers, ledgerOf(path)].every((part) => existsSync(part))) return
+  if ([lock, workers, ledgerOf(path), presence].every((part) => existsSync(part))) return
   await makeParts(path)
+  if (!existsSync(presence)) await announce(presence)
   await writeLock(path, generation, await identify(process.pid))
   await ledger.rewrite()
 }
@@ -162,9 +187,14 @@ async function sweepPrivate(): Promise<void> {
         const path = join(tmpdir(), name)
         const parts = [path, ownOf(path), ledgerOf(path), workersOf(path)]
         if ((await Promise.all(parts.map(isOwn))).includes(false)) return
-        const newest = await readLock(path)
-        if (newest.owner === undefined || (await isRunning(newest.owner))) return
-        if (await sweep(partsOf(path), () => true)) await removePrivate(path)
+        const newest = await readLock(path).catch(() => undefined)
+        // Still being made, or none of ours.
+        if (newest === undefined || newest.owner === null) return
+        if (newest.owner === undefined && !existsSync(ledgerOf(path))) return
+        await withWarning(async () => {
+          if ((await findHolder(path, ownOf(path), newest)) !== undefined) return
+          if (await sweep(partsOf(path), () => true)) await removePrivate(path)
+        })
       }),
   )
 }
@@ -172,66 +202,6 @@ async function sweepPrivate(): Promise<void> {
 /** What may not let itself be removed goes first: without its lock the directory would not be found again. */
 async function removePrivate(path: string): Promise<void> {
   if (await removeSwept(workersOf(path))) await removeSwept(path)
-}
-
-/**
- * Takes the directory. Locks are numbered, and the highest counts: a dead one is followed, never removed first, so that of
- * two that find it dead only one can make the next.
- */
-async function lock(path: string): Promise<number> {
-  const me = await identify(process.pid)
-  for (;;) {
-    const newest = await readLock(path)
-    if (newest.owner !== undefined && (await isRunning(newest.owner))) {
-      throw new StateDirectoryInUseError(path, `process ${newest.owner.pid}`)
-    }
-    const generation = newest.generation + 1
-    const draft = join(path, `draft.${process.pid}.${generation}`)
-    await writeWhole(draft, JSON.stringify(me))
-    try {
-      await link(draft, lockOf(path, generation))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-      continue
-    } finally {
-      await rm(draft, { force: true })
-    }
-    await removeFormer(path, newest.generation).catch(async (error: unknown) => {
-      await rm(lockOf(path, generation), { force: true })
-      throw error
-    })
-    return generation
-  }
-}
-
-async function removeFormer(path: string, generation: number): Promise<void> {
-  if (generation > 0) await rm(lockOf(path, generation), { force: true })
-}
-
-/** Leaves the number taken, and nobody behind it. */
-function replaceLock(path: string, generation: number): Promise<void> {
-  return writeLock(path, generation, null)
-}
-
-async function writeLock(path: string, generation: number, owner: ProcessIdentity | null | undefined): Promise<void> {
-  const draft = join(path, `draft.${process.pid}.${generation}`)
-  await writeWhole(draft, JSON.stringify(owner))
-  await rename(draft, lockOf(path, generation))
-}
-
-async function readLock(path: string): Promise<{ generation: number; owner: ProcessIdentity | undefined }> {
-  const names = await readdir(path).catch(() => [])
-  const generation = Math.max(0, ...names.map((name) => Number(LOCK_NAME.exec(name)?.[1] ?? 0)))
-  try {
-    const owner: unknown = JSON.parse((await readRegularFile(lockOf(path, generation))) ?? 'null')
-    return { generation, owner: isIdentity(owner) ? owner : undefined }
-  } catch {
-    return { generation, owner: undefined }
-  }
-}
-
-function lockOf(path: string, generation: number): string {
-  return join(path, `lock.${generation}`)
 }
 
 async function makeDirectory(path: string): Promise<void> {

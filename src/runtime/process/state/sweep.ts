@@ -61,7 +61,7 @@ export function removeSwept(path: string): Promise<boolean> {
 }
 
 /** Never rejects. @returns whether `action` did not fail. */
-async function withWarning(action: () => Promise<void>): Promise<boolean> {
+export async function withWarning(action: () => Promise<void>): Promise<boolean> {
   try {
     await action()
     return true

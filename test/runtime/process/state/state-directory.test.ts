@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -12,10 +13,11 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
-import { createPool, processWorker } from 'corral'
+import { createPool, processWorker, type IsolationLevel } from 'corral'
 import { usesBuild } from '../../../_build.ts'
 import { fixture, fixtureMark, leavesNoProcess } from '../../../_processes.ts'
 import { identify, readBootId } from '../../../../src/runtime/process/state/identity.ts'
+import { closeStateDirectory, openStateDirectory } from '../../../../src/runtime/process/state/state-directory.ts'
 import { writeRecord } from '../_records.ts'
 
 usesBuild()
@@ -31,8 +33,8 @@ beforeEach(() => {
   onTestFinished(() => rmSync(stateDirectory, { recursive: true }))
 })
 
-function open() {
-  const worker = processWorker({ ...fixture('echo-server'), isolation: 'none', stateDirectory })
+function open(isolation: IsolationLevel = 'none') {
+  const worker = processWorker({ ...fixture('echo-server'), isolation, stateDirectory })
   return createPool({ worker, size: { min: 0, max: 1 } })
 }
 
@@ -64,6 +66,37 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
     expect(existsSync(path)).toBe(false)
   })
 
+  const spoilt: [what: string, make: (path: string) => void, told: string][] = [
+    ['is empty', makeFile, 'lock.1'],
+    ['is cut off', (path) => writeFileSync(path, '{ "pid": 1'), 'lock.1'],
+    ['is a pipe', makePipe, 'lock.1'],
+    ['is gone', () => {}, 'no lock'],
+  ]
+  if (!isRoot) spoilt.push(['may not be read', makeClosed, 'lock.1'])
+
+  test.each(spoilt)('in use whose lock %s is refused to another, until it is given back', async (_what, make, told) => {
+    const pool = await open()
+    const lock = join(stateDirectory, 'lock.1')
+    rmSync(lock)
+    make(lock)
+    const message = expect.stringMatching(new RegExp(`"${stateDirectory}/own/up\\.\\w+" \\(.*${told}`))
+    await expect(open()).rejects.toMatchObject({ code: 'STATE_DIRECTORY_IN_USE', message })
+    await pool.close()
+    const next = await open()
+    await next.close()
+  })
+
+  test('in use from which somebody has removed the socket that says so is put in order by the next start', async () => {
+    const pool = await open('group')
+    onTestFinished(() => pool.close())
+    for (const name of readdirSync(join(stateDirectory, 'own')).filter((it) => it.startsWith('up.')))
+      rmSync(join(stateDirectory, 'own', name))
+    const lease = await pool.acquire('red')
+    rmSync(join(stateDirectory, 'lock.1'))
+    await expect(open()).rejects.toMatchObject({ code: 'STATE_DIRECTORY_IN_USE' })
+    lease.release()
+  })
+
   test.each(['own', 'own/ledger', 'w'])(
     'of which %s is for others to write to is refused, and nothing removed',
     async (part) => {
@@ -92,10 +125,58 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
     await pool.close()
   })
 
+  test('whose lock has the highest number there is is refused each time, with its name', async () => {
+    writeFileSync(join(stateDirectory, `lock.${'9'.repeat(14)}8`), '')
+    const pool = await open()
+    await pool.close()
+    const message = expect.stringContaining(`${stateDirectory}, with lock.${'9'.repeat(15)} in it`)
+    await expect(open()).rejects.toMatchObject({ code: 'INVALID_OPTION', message })
+    await expect(open()).rejects.toMatchObject({ code: 'INVALID_OPTION', message })
+  })
+
+  test('without locks is numbered on from what the dead have written down', async () => {
+    hearWarnings()
+    mkdirSync(join(stateDirectory, 'own/ledger'), { mode: 0o700 })
+    makeFile(join(stateDirectory, 'own/ledger/7.w1-00000000.json'))
+    const pool = await open()
+    expect(readdirSync(stateDirectory).filter((name) => name.startsWith('lock.'))).toEqual(['lock.8'])
+    await pool.close()
+  })
+
   test('that cannot be listed is refused', { skip: isRoot }, async () => {
     mkdirSync(join(stateDirectory, 'own/ledger'), { mode: 0o300 })
     const message = expect.stringContaining('a directory that can be written to')
     await expect(open()).rejects.toMatchObject({ code: 'INVALID_OPTION', message })
+  })
+})
+
+describe.runIf(process.platform !== 'win32')('a private state directory', () => {
+  /** A start of a gateway without a state directory of its own, where there is this one. */
+  async function startBeside(name: string, lock: string | undefined, ledger: string | undefined) {
+    const temporary = mkdtempSync(join(tmpdir(), 'private-'))
+    vi.stubEnv('TMPDIR', temporary)
+    onTestFinished(() => {
+      vi.unstubAllEnvs()
+      rmSync(temporary, { recursive: true })
+    })
+    const directory = join(temporary, name)
+    mkdirSync(directory)
+    if (ledger !== undefined) mkdirSync(join(directory, ledger), { recursive: true, mode: 0o700 })
+    if (lock !== undefined) writeFileSync(join(directory, 'lock.1'), lock)
+    await closeStateDirectory(await openStateDirectory(undefined))
+    return readdirSync(temporary)
+  }
+
+  test('of nobody with a lock that says nothing is removed by the next start', async () => {
+    expect(await startBeside('corral-aaaaaa', '', 'own/ledger')).toEqual([])
+  })
+
+  test.each([
+    ['that is being made', undefined, 'own/ledger'],
+    ['by its name alone', '', undefined],
+    ['by its name alone, and given back', 'null', 'own/ledger'],
+  ])('%s is left alone', async (_what, lock, ledger) => {
+    expect(await startBeside('corral-aaaaaa', lock, ledger)).toEqual(['corral-aaaaaa'])
   })
 })
 
@@ -243,6 +324,18 @@ describe.runIf(process.platform !== 'win32')('a record in the ledger', () => {
     await pool.close()
     expect([existsSync(path), bystander.isThere()]).toEqual([false, true])
   })
+
+  test.runIf(process.platform === 'linux')(
+    'that names a process of another PID namespace costs none of that id anything',
+    async () => {
+      const bystander = startBystander()
+      const leader = { ...(await identify(bystander.pid)), pidNamespace: 'pid:[1]' }
+      const { path } = writeRecord(stateDirectory, NAME, { bootId: await readBootId(), process: leader })
+      const pool = await open()
+      await pool.close()
+      expect([existsSync(path), bystander.isThere()]).toEqual([false, true])
+    },
+  )
 
   test.runIf(process.platform === 'linux')(
     'that names what is no cgroup costs no process that is written there',
