@@ -10,7 +10,7 @@ const UNITS = new Map([
 const PARTS = new RegExp(`^${[...UNITS.keys()].map((unit) => `(?:(\\d+(?:\\.\\d+)?)${unit})?`).join('')}$`)
 
 /**
- * Milliseconds of `500ms`, `5m` or `1h30m`; `0` needs no unit. `undefined` for anything else, bare numbers included:
+ * Milliseconds of `500ms`, `5m` or `1h30m`, and parts of one; `0` needs no unit. `undefined` for anything else, bare numbers included:
  * herd's users think in seconds, the library counts in milliseconds, and a guess would be wrong for one of them.
  */
 export function parseDuration(text: string): number | undefined {
@@ -18,7 +18,7 @@ export function parseDuration(text: string): number | undefined {
   const counts = PARTS.exec(text)?.slice(1)
   if (text === '' || counts === undefined) return undefined
   const total = [...UNITS.values()].reduce((sum, size, i) => sum + size * Number(counts[i] ?? 0), 0)
-  return Number.isFinite(total) ? Math.round(total) : undefined
+  return Number.isFinite(total) ? total : undefined
 }
 
 /** The shortest exact spelling: `90_000` is `1m30s`. */

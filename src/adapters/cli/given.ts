@@ -87,9 +87,9 @@ export function count(name: FlagName, text: string, max: number = Number.MAX_SAF
 export function duration(name: FlagName, text: string): number {
   const value = parseDuration(text)
   if (value !== undefined && value > MAX_DURATION) throw invalid(name, text, 'at most 24d')
-  // Rounded to 0, it would be no limit at all to many an option.
-  if (value === 0 && /[1-9]/.test(text)) throw invalid(name, text, 'at least 1ms')
-  if (value !== undefined) return value
+  // As 0 it would be no limit at all to many an option. Behind enough zeros a digit is lost in the number.
+  if (value !== undefined && value < 1 && /[1-9]/.test(text)) throw invalid(name, text, 'at least 1ms')
+  if (value !== undefined) return Math.round(value)
   const hint = /^\d+$/.test(text) ? `; write ${text}ms or ${text}s` : ''
   throw invalid(name, text, `a duration such as 500ms, 5m or 1h30m${hint}`)
 }

@@ -226,6 +226,8 @@ describe('corral run', () => {
     ['--ttl 300 -- a', '--ttl expects a duration such as 500ms, 5m or 1h30m; write 300ms or 300s, got "300"'],
     ['--ttl 25d -- a', '--ttl expects at most 24d'],
     ['--headers-timeout 0.4ms -- a', '--headers-timeout expects at least 1ms, got "0.4ms"'],
+    ['--ttl 0.5ms -- a', '--ttl expects at least 1ms, got "0.5ms"'],
+    ['--ttl 0.9999ms -- a', '--ttl expects at least 1ms, got "0.9999ms"'],
     ['--start-timeout 0.0001s -- a', '--start-timeout expects at least 1ms, got "0.0001s"'],
     [`--ttl 0.${'0'.repeat(400)}1d -- a`, '--ttl expects at least 1ms'],
     ['--memory 0.1 -- a', '--memory expects a size such as 4096, 512MiB or 1.5GiB, got "0.1"'],
