@@ -40,13 +40,14 @@ export async function run(options: RunOptions): Promise<number> {
   const signals = watchSignals()
   const crash = new AbortController()
   const parts: Parts = { isReady: false }
+  const over = aborted(signals.cut).then(() => sleep(lastResort))
   process.on('uncaughtException', (error) => {
     parts.isReady = false
     reportFailure(report, error)
     crash.abort(error)
   })
   try {
-    await serve(options, report, parts, { ...signals, crash: crash.signal })
+    await Promise.race([serve(options, report, parts, { ...signals, crash: crash.signal }), over])
   } catch (error) {
     if (error !== signals.stop.reason && !crash.signal.aborted) {
       throwIfUsage(error, options)
@@ -54,9 +55,9 @@ export async function run(options: RunOptions): Promise<number> {
       return 1
     }
   } finally {
-    await closePool(parts.pool, signals.cut)
+    await closePool(parts.pool, signals.cut, over)
     await parts.admin?.close()
-    await parts.telemetry?.flush()
+    await parts.telemetry?.flush(signals.cut.aborted ? lastFlush : flushTimeout)
   }
   const left = idsLeft(parts.pool)
   if (left.length > 0) reportLeft(report, left)
@@ -76,13 +77,17 @@ function reportLeft(report: Report, left: readonly number[]): void {
 }
 
 /** Stops the workers politely, unless `cut` aborts first. What cannot be stopped then is killed at the exit. */
-async function closePool(pool: Pool | undefined, cut: AbortSignal): Promise<void> {
+async function closePool(pool: Pool | undefined, cut: AbortSignal, over: Promise<void>): Promise<void> {
   if (!cut.aborted) await Promise.race([pool?.close(), aborted(cut)])
-  if (cut.aborted) await Promise.race([pool?.close({ force: true }), sleep(lastResort)])
+  if (cut.aborted) await Promise.race([pool?.close({ force: true }), over])
 }
 
-/** Longest time for all processes to die that have been killed, in milliseconds. */
-const lastResort = 5_000
+/** Milliseconds from the second signal in which all processes are to die that have been killed. */
+const lastResort = 3_500
+/** How long the flush may take, in milliseconds. */
+const flushTimeout = 3_000
+/** After a second signal: together with the other limit less than the 5 seconds that are promised. */
+const lastFlush = 1_000
 
 /** Warnings are events here, for whoever reads those, in place of Node's lines. */
 function reportWarnings(report: Report): void {

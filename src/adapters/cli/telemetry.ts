@@ -12,8 +12,8 @@ export interface Telemetry {
   readonly onEvent: (event: PoolEvent) => void
   /** For the gateway. */
   readonly hooks: Pick<GatewayOptions, 'onRequest' | 'trace'>
-  /** Lets go of what is held back, when nothing is served any more. Takes a few seconds at most. */
-  flush(): Promise<void>
+  /** Lets go of what is held back, when nothing is served any more. Takes so many milliseconds at most. */
+  flush(limit: number): Promise<void>
 }
 
 /** @throws `PEER_MISSING` */
@@ -32,7 +32,7 @@ export async function createTelemetry(
       metrics?.onEvent(event)
     },
     // The SDK tells by itself of spans that it cannot export.
-    flush: () => Promise.race([tracing?.flush().catch(() => {}), sleep(flushTimeout)]),
+    flush: (limit) => Promise.race([tracing?.flush().catch(() => {}), sleep(limit)]),
     hooks: {
       trace: tracing?.trace,
       onRequest: both(metrics && guarded(metrics.onRequest, report), log),
@@ -61,8 +61,6 @@ function both(first: OnRequest | undefined, second: OnRequest | undefined): OnRe
     second(record)
   }
 }
-
-const flushTimeout = 3_000
 
 const noSdk =
   '--otel: no OpenTelemetry SDK is registered, and spans go nowhere; have Node --import one, by NODE_OPTIONS'

@@ -12,6 +12,8 @@ export interface ProcessEntry {
   readonly pid: number
   /** Exited with all its threads, and only waiting to be reaped: it holds no memory, no file and no port. */
   readonly isZombie: boolean
+  /** By SIGSTOP or a debugger: until it is let go on, it does nothing. */
+  readonly isStopped: boolean
   readonly parent: number
   readonly group: number
   readonly session: number
@@ -72,8 +74,9 @@ function parseStat(pid: number, stat: string): ProcessEntry | undefined {
   if (state === undefined || session === undefined) return undefined
   // Field 20 of proc(5): a process whose first thread has ended alone is called a zombie, too.
   const isZombie = (state === 'Z' || state === 'X') && Number(others[13]) <= 1
+  const isStopped = state === 'T' || state === 't'
   const startTime = Number(others[15]) // Field 22 of proc(5).
-  return { pid, isZombie, parent: Number(parent), group: Number(group), session: Number(session), startTime }
+  return { pid, isZombie, isStopped, parent: Number(parent), group: Number(group), session: Number(session), startTime }
 }
 
 /** Ids of the processes that this one has started and not reaped. Empty when it is gone. */

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import getPort from 'get-port'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { childrenOf } from '../../../src/runtime/process/_proc.ts'
 import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
 import { canFreeze, freeze } from '../../runtime/process/_cgroups.ts'
@@ -29,6 +30,17 @@ function isRunning(pid: number): boolean {
 
 function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+}
+
+/** Where what is temporary goes in one test, for it to look at what is left. */
+function useTemporary(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'shutdown-'))
+  vi.stubEnv('TMPDIR', directory)
+  onTestFinished(() => {
+    vi.unstubAllEnvs()
+    rmSync(directory, { recursive: true })
+  })
+  return directory
 }
 
 describe('a signal', () => {
@@ -124,30 +136,48 @@ describe('a signal', () => {
     expect(fixtureProcesses()).toEqual([])
   })
 
-  test.runIf(process.platform === 'linux')(
-    'a second time does not wait for a spawn helper that answers nothing',
-    async () => {
-      const cli = run('echo-server', ['--grace', '100ms'])
+  describe.runIf(process.platform === 'linux')('while somebody has stopped the spawn helper', () => {
+    const warning = 'The spawn helper did not answer, and was killed: somebody has stopped it'
+
+    test.each([
+      ['ends', ['--grace', '100ms'], 0],
+      ['a second time ends', ['--grace', '1m'], 1],
+    ])('%s both all the same, tells of that once, and leaves nothing', async (_, options, code) => {
+      const temporary = useTemporary()
+      const cli = run('echo-server', options)
       const { pid } = await getJson(await urlOf(cli), 'red')
       const helper = parentOf(pid as number)
       process.kill(helper, 'SIGSTOP')
       cli.kill('SIGTERM')
       await cli.line('gateway.stopping')
-      cli.kill('SIGINT')
-      expect(await cli.exit).toMatchObject({ code: 1 })
-      await vi.waitUntil(() => fixtureProcesses().length === 0 && !isRunning(helper), { timeout: 10_000 })
-    },
-  )
+      if (code === 1) cli.kill('SIGINT')
+      expect(await cli.exit).toMatchObject({ code, stderr: '' })
+      const { stdout } = await cli.exit
+      expect(stdout.split(warning)).toHaveLength(2)
+      expect(stdout).not.toContain('have not ended')
+      expect(isRunning(helper)).toBe(false)
+      expect(fixtureProcesses()).toEqual([])
+      expect(readdirSync(temporary)).toEqual([])
+    })
+
+    test('ends both all the same when it has no worker', async () => {
+      const temporary = useTemporary()
+      const cli = run('echo-server', ['--min', '0'])
+      await urlOf(cli)
+      const [helper] = childrenOf(cli.child.pid!)
+      process.kill(helper!, 'SIGSTOP')
+      cli.kill('SIGTERM')
+      expect(await cli.exit).toMatchObject({ code: 0, stderr: '' })
+      expect((await cli.exit).stdout).toContain(warning)
+      expect(isRunning(helper!)).toBe(false)
+      expect(readdirSync(temporary)).toEqual([])
+    })
+  })
 
   describe.runIf(process.platform === 'linux')('while the spawn helper hangs as it starts', () => {
     function runWithStoppingNode() {
       const node = createStoppingNode()
-      const temporary = mkdtempSync(join(tmpdir(), 'hangs-'))
-      vi.stubEnv('TMPDIR', temporary)
-      onTestFinished(() => {
-        vi.unstubAllEnvs()
-        rmSync(temporary, { recursive: true })
-      })
+      const temporary = useTemporary()
       const start = () =>
         run('echo-server', [], ['--import', `data:text/javascript,process.execPath=${JSON.stringify(node.path)}`])
       return { node, temporary, start }
@@ -207,6 +237,22 @@ describe('a signal', () => {
       thaw()
       await vi.waitUntil(() => fixtureProcesses().length === 0, { timeout: 10_000 })
     }, 60_000)
+  })
+
+  test.runIf(isFreezable)('a second time does not wait for a start that SIGKILL does not end, either', async () => {
+    const cli = run('never-ready', ['--isolation', 'group'])
+    await vi.waitUntil(() => fixtureProcesses().length === 1, { timeout: 10_000 })
+    const thaw = await freeze(fixtureProcesses()[0]!)
+    cli.kill('SIGTERM')
+    await cli.line('worker.draining')
+    const exit = once(cli.child, 'exit')
+    cli.kill('SIGINT')
+    // The helper still waits for it, and keeps the stderr of the gateway open.
+    expect(await exit).toEqual([1, null])
+    thaw()
+    // As is told when it has been given up.
+    expect((await cli.exit).stdout).not.toContain('could not be killed')
+    await vi.waitUntil(() => fixtureProcesses().length === 0, { timeout: 10_000 })
   })
 
   test('that a parent passes on a second time counts once', async () => {

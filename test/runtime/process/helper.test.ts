@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as tick } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createPool, processWorker, type ProcessWorkerOptions } from 'corral'
 import { openHost } from '../../../src/runtime/process/host.ts'
@@ -12,7 +13,7 @@ import { closeStateDirectory, openStateDirectory } from '../../../src/runtime/pr
 import { parseTemplate } from '../../../src/runtime/process/template.ts'
 import { validate } from '../../../src/runtime/validate.ts'
 import { usesBuild } from '../../_build.ts'
-import { fixture, leavesNoProcess } from '../../_processes.ts'
+import { fixture, fixtureMark, leavesNoProcess } from '../../_processes.ts'
 import { never } from './_launch.ts'
 
 usesBuild()
@@ -97,36 +98,77 @@ test.runIf(process.platform === 'linux')('no signal opens the inspector of the h
   expect(listeners(helper)).toEqual([])
 })
 
-test.runIf(process.platform === 'linux')(
-  'a helper that answers no command, as when somebody has stopped it, is killed, and another one takes over',
-  async () => {
-    const state = await openStateDirectory(undefined)
-    const spawner = await HelperSpawner.open(state, undefined, { start: 15_000, answer: 1_000 })
-    onTestFinished(async () => {
-      await spawner.close()
-      await closeStateDirectory(state)
+describe.runIf(process.platform === 'linux')(
+  'a helper that answers no command, as when somebody has stopped it,',
+  () => {
+    const killed = { exitCode: null, signal: 'SIGKILL' }
+    const lost = { ...killed, fault: 'spawner' }
+
+    async function open(answer: number) {
+      const state = await openStateDirectory(undefined)
+      const spawner = await HelperSpawner.open(state, undefined, { start: 15_000, answer })
+      onTestFinished(async () => {
+        await spawner.close()
+        await closeStateDirectory(state)
+      })
+      const request = {
+        command: 'setpriv',
+        args: ['--pdeathsig', 'KILL', '--', 'sleep', '600'],
+        cwd: undefined,
+        env: { PATH: process.env['PATH'] ?? '', ...fixtureMark },
+        signals: 'group',
+        session: 'left',
+        filter: undefined,
+      } as const
+      return { spawn: (signal?: AbortSignal) => spawner.spawn(request, undefined, signal) }
+    }
+
+    function spyOnWarnings() {
+      const warn = vi.spyOn(process, 'emitWarning').mockReturnValue()
+      onTestFinished(() => warn.mockRestore())
+      return warn
+    }
+
+    test('is killed, which a warning tells, and another one takes over', async () => {
+      const warn = spyOnWarnings()
+      const { spawn } = await open(1_500)
+      const first = await spawn()
+      const helper = parentOf(first.pid)
+      process.kill(helper, 'SIGSTOP')
+      first.signal('group', 'SIGTERM')
+      expect(await first.exit).toEqual(lost)
+      const told = 'The spawn helper said nothing for 1.5 s, and was killed: somebody may have stopped it'
+      expect(warn.mock.calls).toEqual([[told, 'CorralWarning']])
+      const second = await spawn()
+      expect(parentOf(second.pid)).not.toBe(helper)
+      process.kill(parentOf(second.pid), 'SIGSTOP')
+      await expect(spawn()).rejects.toThrow('The spawn helper died')
+      await second.emptied
     })
-    const { command, args, env } = fixture('ignores-sigterm', {}, 'socket')
-    const request = {
-      command: 'setpriv',
-      args: ['--pdeathsig', 'KILL', '--', command, ...args, join(state.own, 's')],
-      cwd: undefined,
-      env: { PATH: process.env['PATH'] ?? '', ...env } as Record<string, string>,
-      signals: 'group',
-      session: 'left',
-      filter: undefined,
-    } as const
-    const first = await spawner.spawn(request, undefined)
-    const helper = parentOf(first.pid)
-    process.kill(helper, 'SIGSTOP')
-    first.signal('group', 'SIGKILL')
-    expect(await first.exit).toEqual({ exitCode: null, signal: 'SIGKILL', fault: 'spawner' })
-    const second = await spawner.spawn(request, undefined)
-    expect(parentOf(second.pid)).not.toBe(helper)
-    process.kill(parentOf(second.pid), 'SIGSTOP')
-    const third = spawner.spawn(request, undefined)
-    await expect(third).rejects.toThrow('The spawn helper died')
-    await second.emptied
+
+    test('is killed sooner when all of its processes are to be killed or not wanted any more, and not before', async () => {
+      const warn = spyOnWarnings()
+      const [red, blue] = await Promise.all([open(600_000), open(600_000)])
+      const [dying, wanted, other] = await Promise.all([red.spawn(), red.spawn(), blue.spawn()])
+      process.kill(parentOf(wanted.pid), 'SIGSTOP')
+      dying.signal('group', 'SIGKILL')
+      process.kill(parentOf(other.pid), 'SIGSTOP')
+      const controller = new AbortController()
+      const unwanted = blue.spawn(controller.signal)
+      other.signal('group', 'SIGKILL')
+      await tick() // Its start has been asked for by then.
+      controller.abort()
+      await expect(unwanted).rejects.toThrow('The spawn helper died')
+      expect(await other.exit).toEqual(lost)
+      expect(warn.mock.calls).toEqual([
+        ['The spawn helper did not answer, and was killed: somebody has stopped it', 'CorralWarning'],
+      ])
+      // It was looked at before the other one.
+      process.kill(parentOf(wanted.pid), 'SIGCONT')
+      expect(await dying.exit).toEqual(killed)
+      wanted.signal('group', 'SIGKILL')
+      expect(await wanted.exit).toEqual(killed)
+    })
   },
 )
 

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { toFailure } from '../../../machines/failure.ts'
 import { WorkerStartError } from '../../errors.ts'
+import { readProcessNow } from '../_proc.ts'
 import { atExit } from '../at-exit.ts'
 import { createEnvironment } from '../environment.ts'
 import { signalGroup } from '../group.ts'
@@ -39,13 +40,14 @@ export interface Patience {
 }
 
 const PATIENCE: Patience = { start: 15_000, answer: 30_000 }
-/** What it takes for an answer where there is no time to wait for one, in milliseconds. */
+/** What it takes for an answer where there is no need to wait longer for one, in milliseconds. */
 const ANSWER_TIME = 1_000
 
 /**
  * Starts processes through a small helper process, which stays while this is open and is started anew when it dies: its
  * workers die with it, as their parent-death signals come from there. One that does not get ready, or does not answer, as when
- * somebody has stopped it, is killed: it can neither start nor end anything.
+ * somebody has stopped it, is killed: it can neither start nor end anything. That takes no patience when it is seen to be
+ * stopped, and all of its processes are to be killed anyway.
  */
 export class HelperSpawner implements Spawner {
   readonly #setup: HelperSetup
@@ -85,9 +87,12 @@ export class HelperSpawner implements Spawner {
 
   async spawn(request: SpawnRequest, entry: LedgerEntry | undefined, signal?: AbortSignal): Promise<SpawnedProcess> {
     const helper = await this.#running(signal)
+    signal?.throwIfAborted() // Nothing is heard of it once it has aborted.
     const id = randomUUID()
     const { streams, cancel } = this.#outputs.expect(id)
     const process = helper.start(id, request, entry)
+    const giveUp = () => helper.giveUp(id)
+    signal?.addEventListener('abort', giveUp, { once: true })
     try {
       const [pid, [stdout, stderr]] = await Promise.race([Promise.all([process.started, streams]), process.failed])
       return Object.assign(process, { pid, stdout, stderr })
@@ -95,6 +100,8 @@ export class HelperSpawner implements Spawner {
       cancel()
       await process.emptied
       throw error
+    } finally {
+      signal?.removeEventListener('abort', giveUp)
     }
   }
 
@@ -134,12 +141,16 @@ class Helper {
 
   readonly #child: ChildProcess
   readonly #processes = new Map<string, RemoteProcess>()
+  /** Ids of those that nobody has killed or given up. */
+  readonly #wanted = new Set<string>()
   readonly #patience: Patience
   #phase: 'starting' | 'ready' = 'starting'
   /** Runs from the start, or a command, until something is heard of the helper. */
   #silence: NodeJS.Timeout | undefined
   /** When that began, by the monotonic clock. */
   #askedAt = 0
+  /** Runs as long, to see whether there is any use in waiting. */
+  #watch: NodeJS.Timeout | undefined
   /** What was wrong with it, when it is we who ended it for that. */
   #problem: string | undefined
 
@@ -169,8 +180,7 @@ class Helper {
     this.ready = new Promise((resolve, reject) => {
       void this.ended.then((end) => reject(startError(end)))
       this.#child.on('message', (fact: HelperFact) => {
-        clearTimeout(this.#silence)
-        this.#silence = undefined
+        this.#endSilence()
         if (fact.type === 'ready') {
           this.#phase = 'ready'
           resolve()
@@ -185,9 +195,18 @@ class Helper {
   start(id: string, request: SpawnRequest, entry: LedgerEntry | undefined): RemoteProcess {
     const process = new RemoteProcess((command) => this.send({ ...command, id }), entry)
     this.#processes.set(id, process)
-    void process.emptied.then(() => this.#processes.delete(id))
+    this.#wanted.add(id)
+    void process.emptied.then(() => {
+      this.#processes.delete(id)
+      this.#wanted.delete(id)
+    })
     this.send({ type: 'start', id, request })
     return process
+  }
+
+  /** Nobody waits any more for the process to start: it would be killed. */
+  giveUp(id: string): void {
+    this.#wanted.delete(id)
   }
 
   /** One that is still starting may hang there, and has nothing to see to. */
@@ -197,18 +216,40 @@ class Helper {
   }
 
   send(command: HelperCommand): void {
+    if (command.type === 'signal' && command.signal === 'SIGKILL') this.#wanted.delete(command.id)
     // What cannot be sent is answered by the end of the helper.
     if (!this.#child.connected) return
     this.#child.send(command, undefined, {}, () => {})
-    if (this.#silence === undefined) this.#limitSilence(this.#patience.answer)
+    if (this.#silence === undefined && this.#problem === undefined) this.#limitSilence(this.#patience.answer)
   }
 
   #limitSilence(limit: number): void {
     this.#askedAt = performance.now()
-    this.#silence = setTimeout(() => {
-      this.#problem = `said nothing for ${limit / 1_000} s, and was killed`
-      this.#kill()
-    }, limit)
+    this.#silence = setTimeout(() => this.#end(`said nothing for ${limit / 1_000} s`, 'may have'), limit)
+    this.#watch = setInterval(() => {
+      if (this.#phase === 'ready' && this.#wanted.size === 0 && this.#isStopped()) this.#end('did not answer', 'has')
+    }, ANSWER_TIME)
+  }
+
+  #endSilence(): void {
+    clearTimeout(this.#silence)
+    clearInterval(this.#watch)
+    this.#silence = undefined
+  }
+
+  #isStopped(): boolean {
+    const { pid } = this.#child
+    return pid !== undefined && readProcessNow(pid)?.isStopped === true
+  }
+
+  #end(problem: string, verb: 'may have' | 'has'): void {
+    this.#problem = `${problem}, and was killed`
+    // While it starts, the error of who waits for it says as much.
+    if (this.#phase === 'ready') {
+      process.emitWarning(`The spawn helper ${this.#problem}: somebody ${verb} stopped it`, 'CorralWarning')
+    }
+    this.#endSilence()
+    this.#kill()
   }
 
   #kill(): void {
@@ -216,7 +257,7 @@ class Helper {
   }
 
   #onEnd(): void {
-    clearTimeout(this.#silence)
+    this.#endSilence()
     for (const process of this.#processes.values()) process.orphan()
     this.#processes.clear()
   }

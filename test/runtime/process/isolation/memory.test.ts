@@ -151,6 +151,7 @@ test('the family of a process are its group, and its descendants in whatever gro
     group,
     session: group,
     isZombie: false,
+    isStopped: false,
     startTime: 1,
   })
   const table = [
