@@ -12,8 +12,8 @@ interface ServerSocket extends Socket {
 }
 
 /**
- * Has the connections of a server take turns. The server is to tell their {@link slicesOf} of each request, and when what comes is no
- * longer HTTP.
+ * Has the connections of a server take turns. Whoever serves them is to tell their {@link slicesOf} of each request and each small
+ * chunk, and when what comes is no longer HTTP.
  */
 export function takeTurns(server: Server, budget: TurnBudget): void {
   server.on('connection', () => budget.accepted())
@@ -31,17 +31,23 @@ export function slicesOf(socket: ServerSocket): Slices | undefined {
 /** Requests that a slice brings at most. */
 const headsPerSlice = 16
 
+/** Lines that a slice brings at most: those of some dozens of fields for each of its requests, or two for each chunk of a body. */
+const linesPerSlice = 512
+
 /** No slice is smaller than so many of the smallest heads. */
 const smallest = headsPerSlice * 'GET / HTTP/1.1\r\n\r\n'.length
 
 /** Ends every head, as nothing else in a head does; within a body it is just bytes. */
-const endOfHead = Buffer.from('\n\r\n')
+const endOfHead = Buffer.from('\r\n\r\n')
+
+const endOfLine = Buffer.from('\r\n')
 
 /**
- * Hands what comes from a connection of an HTTP server to Node's parser. 64 KiB, which is one read, can be 2,500 heads: Node
- * makes requests of them all before it can be told to read no more, which takes 20 ms and 5 MiB. Some hundred clients that do so
- * at a time would keep all others waiting for seconds, and some hundred more would use up the memory. Of a slice that brought a
- * request the rest comes in a later turn of the event loop, and once the connection is read again.
+ * Hands what comes from a connection of an HTTP server to Node's parser. 64 KiB, which is one read, can be 2,500 heads, or 10,000 chunks
+ * of a body: Node makes requests or buffers of them all before it can be told to read no more, which takes 20 ms and, for requests,
+ * 5 MiB. Some hundred clients that do so at a time would keep all others waiting for seconds, and some hundred more would use up the
+ * memory. Of a slice that brought a part of some kind the rest comes in a later turn of the event loop, and once the connection is
+ * read again.
  */
 class Slices implements Flow {
   readonly #socket: ServerSocket
@@ -51,7 +57,7 @@ class Slices implements Flow {
   #rest: Buffer | undefined
   /** Whether the end comes behind it. */
   #hasEnd = false
-  #heads = 0
+  #parts = 0
   #isOver = false
   #isDropped = false
 
@@ -67,9 +73,9 @@ class Slices implements Flow {
     socket.on('resume', this.#onResume)
   }
 
-  /** Told of each request that the server makes of what it gets. */
-  begin(): void {
-    this.#heads++
+  /** Told of each request, and each small chunk of one, that is made of what the server gets. */
+  count(): void {
+    this.#parts++
   }
 
   /** What follows is for somebody else than the parser, who gets it as it comes. */
@@ -113,15 +119,15 @@ class Slices implements Flow {
     return false
   }
 
-  /** Hands on the slices of a chunk up to one with a request. Returns whether there may be more. */
+  /** Hands on the slices of what was read up to one with a part. Returns whether there may be more. */
   #pass(chunk: Buffer): boolean {
     for (let start = 0; ;) {
       const end = this.#isOver ? chunk.length : endOfSlice(chunk, start)
-      const heads = this.#heads
+      const parts = this.#parts
       const mayGoOn = this.#push(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
       if (end === chunk.length || this.#isDropped || this.#socket.destroyed) return mayGoOn
       start = end
-      if (this.#isOver || (this.#heads === heads && !this.#isHeld())) continue
+      if (this.#isOver || (this.#parts === parts && !this.#isHeld())) continue
       this.#rest = chunk.subarray(start)
       this.#budget.hold(this)
       return false
@@ -141,14 +147,18 @@ class Slices implements Flow {
   }
 }
 
-/** Behind as many heads as a slice may bring. */
 function endOfSlice(chunk: Buffer, start: number): number {
   if (chunk.length - start <= smallest) return chunk.length
+  return Math.min(behind(chunk, start, endOfHead, headsPerSlice), behind(chunk, start, endOfLine, linesPerSlice))
+}
+
+/** Behind so many marks, or at the end if there are not as many. */
+function behind(chunk: Buffer, start: number, mark: Buffer, count: number): number {
   let end = start
-  for (let i = 0; i < headsPerSlice; i++) {
-    const index = chunk.indexOf(endOfHead, end)
+  for (let i = 0; i < count; i++) {
+    const index = chunk.indexOf(mark, end)
     if (index === -1) return chunk.length
-    end = index + endOfHead.length
+    end = index + mark.length
   }
   return end
 }

@@ -77,11 +77,14 @@ export async function listen(
   // Where it is refused, as no WebSocket. Node would close the connection without an answer.
   server.on('connect', upgrade)
   server.on('clientError', (error: Error, socket: Duplex) => {
+    const hasEnded = (error as NodeJS.ErrnoException).code === 'HPE_INVALID_EOF_STATE'
     // Of a connection that was reset within a request, Node misses the rest all the same.
-    if (socket.destroyed && (error as NodeJS.ErrnoException).code === 'HPE_INVALID_EOF_STATE') return
+    if (hasEnded && socket.destroyed) return
     const code = malformedCode(error)
     const refusal = code && new Refusal(code, { cause: error })
-    if (refusal !== undefined) handlers.onMalformed(refusal)
+    // Who ends within a body has left, which its request tells.
+    const isTold = hasEnded && connections.isWithinBody(socket as Socket)
+    if (refusal !== undefined && !isTold) handlers.onMalformed(refusal)
     connections.refuse(socket as Socket, refusal && malformedAnswer(refusal.status, problemBody(refusal)))
   })
   let stopped: Promise<void> | undefined

@@ -79,6 +79,30 @@ test('a body that looks like heads arrives as it is', async () => {
   await client.take('<0 false>')
 })
 
+test('a body in chunks of a byte is passed on bit by bit, a turn for each, and arrives whole', async () => {
+  const { port, listener } = await openScene(async (req, res) => res.end(`<${(await textOf(req)).length}>`))
+  const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+  const client = await dial(port)
+  const [socket] = await accepted
+  const slices: number[] = []
+  let perTurn = 0
+  let most = 0
+  socket.on('data', ({ length }: Buffer) => {
+    slices.push(length)
+    if (perTurn++ === 0) {
+      setImmediate(() => {
+        most = Math.max(most, perTurn)
+        perTurn = 0
+      })
+    }
+  })
+  client.send('POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: chunked\r\n\r\n')
+  client.send(`${'1\r\nx\r\n'.repeat(50_000)}0\r\n\r\n`)
+  await client.take('<50000>')
+  expect(Math.max(...slices)).toBeLessThan(2048)
+  expect(most).toBeLessThanOrEqual(2)
+})
+
 test('what comes behind a handshake is not taken apart', async () => {
   const sent = get('/within').repeat(1000)
   const got = signal<string>()

@@ -30,6 +30,21 @@ async function observed(worker: Handler | Parameters<typeof openScene>[0], optio
 }
 
 describe('onRequest is told, once each,', () => {
+  test.each(['Content-Length: 9', 'Transfer-Encoding: chunked'])(
+    'of an upload that its client breaks off (%s), which is no malformed request besides',
+    async (field) => {
+      const arrived = signal()
+      const { port, next, failures } = await observed((req) => void req.once('data', () => arrived.resolve()))
+      const client = await dial(port)
+      client.send(`POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${field}\r\n\r\n3\r\nabc\r\n`)
+      await arrived.promise
+      client.socket.end()
+      expect(await next()).toMatchObject({ outcome: 'left', status: undefined })
+      expect(await client.rest()).toMatch(/^HTTP\/1\.1 400 /)
+      expect(failures).toEqual([])
+    },
+  )
+
   test('of OPTIONS *, which the gateway answers itself', async () => {
     const { port, next } = await observed(() => {})
     const client = await dial(port)
