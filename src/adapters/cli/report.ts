@@ -110,7 +110,7 @@ export function describe(event: Exclude<ReportEvent, { type: 'error' }>): string
     case 'request.ended':
       return describeRequest(event)
     case 'pool.running':
-      return `pool running: ${event.workers.total} ${event.workers.total === 1 ? 'worker' : 'workers'} ready`
+      return `pool running: ${event.workers.healthy} ${event.workers.healthy === 1 ? 'worker' : 'workers'} ready`
     case 'worker.spawning':
       return `worker ${event.workerId} starting${event.incarnation > 0 ? ` (start ${event.incarnation + 1})` : ''}`
     case 'worker.ready':

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DirectoryPlan } from './cgroup/limits.ts'
 import { createCgroup, type WorkerCgroup } from './cgroup/worker-cgroup.ts'
@@ -8,6 +7,7 @@ import { createDirectory, type WorkerDirectory } from './directory.ts'
 import { takeUid } from './isolation/uids.ts'
 import type { Ledger, LedgerEntry } from './state/ledger.ts'
 import { cgroupName } from './state/record.ts'
+import { temporaryDirectory } from './temporary.ts'
 
 /** Where places are. */
 export interface Grounds {
@@ -44,7 +44,8 @@ export interface Place {
 export async function claimPlace(grounds: Grounds, request: PlaceRequest, claims: Claims): Promise<Place> {
   await grounds.mend?.()
   const name = `${request.tenant}-${randomBytes(4).toString('hex')}`
-  const root = grounds.workers === undefined ? join(tmpdir(), `corral-${name}`) : join(grounds.workers, name)
+  const root =
+    grounds.workers === undefined ? join(temporaryDirectory(), `corral-${name}`) : join(grounds.workers, name)
   const cgroups = request.cgroups.map(({ kind, parent }) => ({ kind, path: join(parent, cgroupName(name)) }))
   const entry = await grounds.ledger?.add({ name, directory: root, cgroups })
   if (entry) claims.recordIn(entry)

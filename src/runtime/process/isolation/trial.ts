@@ -1,10 +1,10 @@
-import { tmpdir } from 'node:os'
 import { sep } from 'node:path'
 import { createEnvironment } from '../environment.ts'
 import { OutputTail } from '../output.ts'
 import { drainPipes } from '../pipes.ts'
 import { directSpawner } from '../spawn/spawned-process.ts'
 import type { Level, Wrapping } from './levels.ts'
+import { temporaryDirectory } from '../temporary.ts'
 
 /** Something that a level or a limit needs, tried out. */
 export interface ProbeResult {
@@ -106,6 +106,6 @@ export function messageOf(error: unknown): string {
 /** What to do when a trial failed for want of a directory among the temporary files, where those go that no supervisor has made. */
 export function explainPlace(error: unknown): string | undefined {
   const { path } = error as NodeJS.ErrnoException
-  if (path?.startsWith(tmpdir() + sep) !== true) return undefined
+  if (path?.startsWith(temporaryDirectory() + sep) !== true) return undefined
   return 'let TMPDIR name a directory that can be written to and has room'
 }

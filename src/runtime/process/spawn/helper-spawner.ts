@@ -4,6 +4,7 @@ import { readdir, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { toFailure } from '../../../machines/failure.ts'
 import { WorkerStartError } from '../../errors.ts'
 import { readProcessNow } from '../_proc.ts'
@@ -94,7 +95,8 @@ export class HelperSpawner implements Spawner {
     const giveUp = () => helper.giveUp(id)
     signal?.addEventListener('abort', giveUp, { once: true })
     try {
-      const [pid, [stdout, stderr]] = await Promise.race([Promise.all([process.started, streams]), process.failed])
+      const start = Promise.all([process.started, streams])
+      const [pid, [stdout, stderr]] = await Promise.race([start, process.failed, withoutOutput(process)])
       return Object.assign(process, { pid, stdout, stderr })
     } catch (error) {
       cancel()
@@ -336,6 +338,13 @@ class RemoteProcess implements SpawnedProcess {
     this.#onExited({ exitCode: null, signal: 'SIGKILL', fault: 'spawner' })
     this.#onEmptied(this.#entry === undefined ? [] : this.#entry.settled().then((record) => endProcesses(record)))
   }
+}
+
+/** What comes of one that has ended comes soon, or never: somebody else has had the connections. */
+async function withoutOutput({ emptied }: RemoteProcess): Promise<never> {
+  await emptied
+  await sleep(ANSWER_TIME, undefined, { ref: false })
+  throw new Error('Its output never came')
 }
 
 /** The helper writes to the stderr of this process: what Node says of threads that it cannot make has been printed. */

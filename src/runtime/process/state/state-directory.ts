@@ -1,13 +1,13 @@
 import { constants, existsSync } from 'node:fs'
 import { chmod, lstat, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
-import { InvalidOptionError } from '../../errors.ts'
+import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
 import { MAX_SOCKET_PATH } from '../address.ts'
+import { temporaryDirectory } from '../temporary.ts'
 import { identify } from './identity.ts'
 import { Ledger } from './ledger.ts'
 import { findHolder, lockOf, readLock, takeLock, writeLock } from './lock.ts'
-import { announce, presencePath, withdraw } from './presence.ts'
+import { announce, findPresent, presencePath, withdraw } from './presence.ts'
 import { removeSwept, sweep, withWarning, type Swept } from './sweep.ts'
 
 /** Directory on disk of one supervisor: the ledger and the directories of its workers. */
@@ -42,9 +42,9 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
   if (named === undefined) {
     const openPrivate = async () => {
       await sweepPrivate()
-      return preparePrivate(await mkdtemp(join(tmpdir(), 'corral-')))
+      return preparePrivate(await mkdtemp(join(temporaryDirectory(), 'corral-')))
     }
-    return usableDirectory(tmpdir(), openPrivate, ', for want of another one')
+    return usableDirectory(temporaryDirectory(), openPrivate, ', for want of another one')
   }
   await makeDirectory(named)
   const state = await usableDirectory(named, async () => {
@@ -62,9 +62,14 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
  * @param giveUpAfter see {@link sweep}.
  */
 export async function closeStateDirectory(
-  { path, generation, kind, presence }: Omit<StateDirectory, 'ledger'>,
+  { path, own, generation, kind, presence }: Omit<StateDirectory, 'ledger'>,
   giveUpAfter?: number,
 ): Promise<void> {
+  // What is written down there is of that one's workers.
+  if ((await findSuccessor(own, presence)) !== undefined) {
+    await withdraw(presence)
+    return
+  }
   const isClean = await sweep(partsOf(path), (candidate) => candidate === generation, giveUpAfter)
   // First: when the lock says that nobody has the directory, nobody is to answer in it.
   await withdraw(presence)
@@ -144,17 +149,27 @@ async function makePart(path: string, mode: number): Promise<void> {
   await checkOwner(path)
 }
 
+/** @returns where another supervisor answers, which has taken the directory since somebody removed it. */
+async function findSuccessor(own: string, presence: string): Promise<string | undefined> {
+  return existsSync(presence) ? undefined : findPresent(own, presence)
+}
+
 /**
  * Puts back what somebody has removed, such as a program that clears out directories for temporary files.
  *
- * @throws `INVALID_OPTION` when another user has made one in its place.
+ * @throws `INVALID_OPTION` when another user has made one in its place; `STATE_DIRECTORY_IN_USE` when another supervisor has taken it.
  */
 export async function mendStateDirectory(state: StateDirectory): Promise<void> {
-  const { path, generation, workers, presence, ledger } = state
+  const { path, own, generation, workers, presence, ledger } = state
   await ensureDirectory(path, 0o711)
   await checkOwner(path)
   const lock = lockOf(path, generation)
   if ([lock, workers, ledgerOf(path), presence].every((part) => existsSync(part))) return
+  const successor = await findSuccessor(own, presence)
+  if (successor !== undefined) {
+    const owner = `whoever answers at ${JSON.stringify(successor)}, who has made it anew after it was removed`
+    throw new StateDirectoryInUseError(path, owner)
+  }
   await makeParts(path)
   if (!existsSync(presence)) await announce(presence)
   await writeLock(path, generation, await identify(process.pid))
@@ -179,12 +194,12 @@ function partsOf(path: string): Swept {
 
 /** Private directories of this user whose supervisors are dead. */
 async function sweepPrivate(): Promise<void> {
-  const names = await readdir(tmpdir())
+  const names = await readdir(temporaryDirectory())
   await Promise.all(
     names
       .filter((name) => PRIVATE_NAME.test(name))
       .map(async (name) => {
-        const path = join(tmpdir(), name)
+        const path = join(temporaryDirectory(), name)
         const parts = [path, ownOf(path), ledgerOf(path), workersOf(path)]
         if ((await Promise.all(parts.map(isOwn))).includes(false)) return
         const newest = await readLock(path).catch(() => undefined)

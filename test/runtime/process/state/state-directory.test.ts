@@ -41,6 +41,26 @@ function open(isolation: IsolationLevel = 'none') {
 describe.runIf(process.platform !== 'win32')('a state directory', () => {
   const makeLink = (path: string) => symlinkSync('/nowhere', path)
 
+  test('that was removed and taken by another supervisor is left to that one', async () => {
+    const first = await open('group')
+    rmSync(stateDirectory, { recursive: true })
+    const second = await open('group')
+    onTestFinished(() => second.close())
+    const lease = await second.acquire('red')
+    const failed = new Promise<string>((resolve) => {
+      first.on('worker.draining', ({ failure }) => failure && resolve(failure.message))
+      first.on('worker.crashed', ({ failure }) => resolve(failure.message))
+    })
+    const waiting = first.acquire('blue').catch((error: unknown) => error)
+    expect(await failed).toContain('is in use by whoever answers at')
+    await first.close({ force: true })
+    expect(await waiting).toBeInstanceOf(Error)
+    expect(lease.signal.aborted).toBe(false)
+    expect(second.workers()).toMatchObject([{ sessionId: 'red' }])
+    await expect(open('group')).rejects.toMatchObject({ code: 'STATE_DIRECTORY_IN_USE' })
+    lease.release()
+  })
+
   test.each([
     ['own', 'a file', makeFile, 'EEXIST'],
     ['own', 'a link to nowhere', makeLink, 'EEXIST'],
