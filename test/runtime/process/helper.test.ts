@@ -1,4 +1,5 @@
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as tick } from 'node:timers/promises'
@@ -175,21 +176,31 @@ describe.runIf(process.platform === 'linux')(
 test.runIf(process.platform === 'linux')(
   'a socket for output that is removed while a worker starts is told from a program and a directory that are missing',
   async () => {
-    const launchWith = async (options: { command?: string; cwd?: string }, removed: readonly string[] = []) => {
+    const launchWith = async (
+      options: { command?: string; args?: string[]; cwd?: string },
+      interfere: (output: string) => void = () => {},
+    ) => {
       const settings = validate(processWorkerOptions, { ...fixture('echo-server'), ...options })
       const template = parseTemplate(settings.args, settings.env)
       const host = await openHost({ ...settings, uses: template.uses })
       onTestFinished(() => host.close())
       // After the last look at what is there.
-      const mend = async () => removed.forEach((name) => rmSync(join(host.root!, name)))
+      const mend = async () => interfere(join(host.root!, 'own/output.1'))
       const setup = { settings, template, host: { ...host, mend }, left: new Set<Remains>() }
       return launchProcess(setup, { workerId: 'w1', signal: never })
     }
-    await expect(launchWith({}, ['own/output.1'])).rejects.toMatchObject({
+    await expect(launchWith({}, rmSync)).rejects.toMatchObject({
       message: expect.stringContaining('the socket for its output, in the state directory, cannot be reached (ENOENT)'),
       cause: { syscall: 'connect' },
     })
     await expect(launchWith({ command: 'no-such-command' })).rejects.toThrow("it is not in the worker's PATH")
     await expect(launchWith({ cwd: '/no/such' })).rejects.toThrow('its working directory "/no/such" is not a directory')
+    // What another supervisor does, when it has the directory now.
+    const takenOver = launchWith({ command: 'true', args: [] }, (output) => {
+      rmSync(output)
+      const other = createServer().listen(output)
+      onTestFinished(() => void other.close())
+    })
+    await expect(takenOver).rejects.toThrow('Its output never came')
   },
 )
