@@ -17,8 +17,8 @@ import { identityOf } from './identity.ts'
 import type { AdminOptions, RunOptions } from './options.ts'
 import { printFailure } from './print.ts'
 import { type Report, createReport } from './report.ts'
-import { type Telemetry, createTelemetry } from './telemetry.ts'
 import { type StopSignals, aborted, watchSignals } from './signals.ts'
+import { type Telemetry, createTelemetry } from './telemetry.ts'
 
 /** What has been started, to be stopped again however the run ends. */
 interface Parts {
@@ -38,6 +38,8 @@ export async function run(options: RunOptions): Promise<number> {
   const report = createReport(options)
   reportWarnings(report)
   const signals = watchSignals()
+  const tellCut = () => report({ type: 'gateway.cutting', signal: String(signals.cut.reason) })
+  signals.cut.addEventListener('abort', tellCut)
   const crash = new AbortController()
   const parts: Parts = { isReady: false }
   const over = aborted(signals.cut).then(() => sleep(lastResort))
@@ -57,7 +59,9 @@ export async function run(options: RunOptions): Promise<number> {
   } finally {
     await closePool(parts.pool, signals.cut, over)
     await parts.admin?.close()
-    await parts.telemetry?.flush(signals.cut.aborted ? lastFlush : flushTimeout)
+    await parts.telemetry?.flush(signals.cut)
+    // The end is told last.
+    signals.cut.removeEventListener('abort', tellCut)
   }
   const left = idsLeft(parts.pool)
   if (left.length > 0) reportLeft(report, left)
@@ -84,10 +88,6 @@ async function closePool(pool: Pool | undefined, cut: AbortSignal, over: Promise
 
 /** Milliseconds from the second signal in which all processes are to die that have been killed. */
 const lastResort = 3_500
-/** How long the flush may take, in milliseconds. */
-const flushTimeout = 3_000
-/** After a second signal: together with the other limit less than the 5 seconds that are promised. */
-const lastFlush = 1_000
 
 /** Warnings are events here, for whoever reads those, in place of Node's lines. */
 function reportWarnings(report: Report): void {
@@ -139,7 +139,6 @@ async function serve(
     Promise.all([pool.drain({ deadline: grace }), listener.close({ grace: grace + lastWords(grace) })]),
     aborted(AbortSignal.any([cut, crash])),
   ])
-  if (cut.aborted) report({ type: 'gateway.cutting', signal: String(cut.reason) })
 }
 
 function toGatewayOptions(options: RunOptions, report: Report, { hooks, metrics }: Telemetry): GatewayOptions {

@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { isClosed } from './line-output.ts'
 
@@ -58,4 +59,9 @@ export function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve()
     else signal.addEventListener('abort', () => resolve(), { once: true })
   })
+}
+
+/** Resolves after so many milliseconds, or so many after the second signal, whichever is sooner. */
+export function timeUp(limit: number, cut: AbortSignal, afterCut: number): Promise<void> {
+  return Promise.race([sleep(limit), aborted(cut).then(() => sleep(afterCut))])
 }

@@ -1,10 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { PoolEvent } from '../../index.ts'
 import type { GatewayOptions, RequestRecord } from '../h3/index.ts'
 import { type Metrics, createMetrics } from '../metrics/index.ts'
 import { createTracing } from '../otel/index.ts'
+import { formatDuration } from './duration.ts'
 import type { RunOptions } from './options.ts'
 import type { Report } from './report.ts'
+import { timeUp } from './signals.ts'
 
 /** What is told of a run besides its report. */
 export interface Telemetry {
@@ -12,9 +13,14 @@ export interface Telemetry {
   readonly onEvent: (event: PoolEvent) => void
   /** For the gateway. */
   readonly hooks: Pick<GatewayOptions, 'onRequest' | 'trace'>
-  /** Lets go of what is held back, when nothing is served any more. Takes so many milliseconds at most. */
-  flush(limit: number): Promise<void>
+  /** Lets go of what is held back, when nothing is served any more. Takes 3 seconds at most, or one from when `cut` aborts. */
+  flush(cut: AbortSignal): Promise<void>
 }
+
+/** How long the flush may take, in milliseconds. */
+const flushTimeout = 3_000
+/** After a second signal. */
+const lastFlush = 1_000
 
 /** @throws `PEER_MISSING` */
 export async function createTelemetry(
@@ -31,8 +37,16 @@ export async function createTelemetry(
       report(event)
       metrics?.onEvent(event)
     },
-    // The SDK tells by itself of spans that it cannot export.
-    flush: (limit) => Promise.race([tracing?.flush().catch(() => {}), sleep(limit)]),
+    flush: async (cut) => {
+      if (!tracing) return
+      // The SDK tells by itself of spans that it cannot export.
+      const flushed = tracing.flush().catch(() => {})
+      const isLate = await Promise.race([
+        flushed.then(() => false),
+        timeUp(flushTimeout, cut, lastFlush).then(() => true),
+      ])
+      if (isLate) report({ type: 'warning', message: notExported(cut.aborted ? lastFlush : flushTimeout) })
+    },
     hooks: {
       trace: tracing?.trace,
       onRequest: both(metrics && guarded(metrics.onRequest, report), log),
@@ -64,6 +78,10 @@ function both(first: OnRequest | undefined, second: OnRequest | undefined): OnRe
 
 const noSdk =
   '--otel: no OpenTelemetry SDK is registered, and spans go nowhere; have Node --import one, by NODE_OPTIONS'
+
+function notExported(limit: number): string {
+  return `--otel: the last spans were not exported within ${formatDuration(limit)}, and are lost; does the collector answer?`
+}
 
 /** A query may hold secrets, and is only logged on request. */
 function logged(record: RequestRecord, { queries }: { readonly queries: boolean }): RequestRecord {

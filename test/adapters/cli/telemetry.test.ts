@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -106,6 +107,24 @@ describe('--otel', () => {
     expect(answer['headers']).toMatchObject({ traceparent: `00-${span.traceId}-${span.spanId}-01` })
     expect((await cli.exit).stdout).not.toContain('"type":"warning"')
     rmSync(dirname(spans), { recursive: true })
+  })
+
+  test.each([
+    ['tells that spans are lost when the collector does not answer', '3s', 0],
+    ['waits less for the collector after a second signal', '1s', 1],
+  ])('%s', async (_, limit, code) => {
+    const cli = run('echo-server', ['--otel'], ['--import', `${root}test/adapters/cli/_sdk.mjs`])
+    await getJson(await urlOf(cli), 'red')
+    const exporting = once(cli.child.stderr!, 'data')
+    cli.kill('SIGTERM')
+    expect(await exporting).toEqual(['exporting\n'])
+    if (code === 1) {
+      cli.kill('SIGINT')
+      expect(await cli.line('gateway.cutting')).toMatchObject({ signal: 'SIGINT' })
+    }
+    expect((await cli.line('warning'))['message']).toContain(`were not exported within ${limit}, and are lost`)
+    expect(await cli.exit).toMatchObject({ code, stdout: expect.stringMatching(/"gateway\.stopped"\}\n$/) })
+    expect(fixtureProcesses()).toEqual([])
   })
 
   test('warns when there is no SDK to take the spans, and goes on', async () => {
