@@ -19,6 +19,7 @@ import { printFailure } from './print.ts'
 import { type Report, createReport } from './report.ts'
 import { type StopSignals, aborted, watchSignals } from './signals.ts'
 import { type Telemetry, createTelemetry } from './telemetry.ts'
+import { awaitReader, unreadOutput } from './unread-output.ts'
 
 /** What has been started, to be stopped again however the run ends. */
 interface Parts {
@@ -38,6 +39,14 @@ export async function run(options: RunOptions): Promise<number> {
   const report = createReport(options)
   reportWarnings(report)
   const signals = watchSignals()
+  const status = await runUntil(signals, options, report)
+  const unread = await awaitReader(unreadOutput, signals.cut)
+  if (unread > 0) printFailure(`The reader of the output took too little: the last ${unread} bytes of it are lost`)
+  return signals.cut.aborted ? 1 : status
+}
+
+/** Resolves to 0 or 1, whether or not there has been a second signal. */
+async function runUntil(signals: StopSignals, options: RunOptions, report: Report): Promise<number> {
   const tellCut = () => report({ type: 'gateway.cutting', signal: String(signals.cut.reason) })
   signals.cut.addEventListener('abort', tellCut)
   const crash = new AbortController()
@@ -66,7 +75,7 @@ export async function run(options: RunOptions): Promise<number> {
   const left = idsLeft(parts.pool)
   if (left.length > 0) reportLeft(report, left)
   report({ type: 'gateway.stopped' })
-  return signals.cut.aborted || crash.signal.aborted || left.length > 0 ? 1 : 0
+  return crash.signal.aborted || left.length > 0 ? 1 : 0
 }
 
 /** Of processes that may still be there: those that could not be killed, and those that were not waited for. */

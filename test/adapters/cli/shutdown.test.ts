@@ -4,6 +4,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import getPort from 'get-port'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { childrenOf } from '../../../src/runtime/process/_proc.ts'
@@ -367,6 +368,44 @@ describe('a signal', () => {
       expect(fixtureProcesses()).toEqual([])
     },
   )
+})
+
+describe('a reader of the output', () => {
+  const requests = 100
+
+  /** The gateway, when it is to end and more waits than a pipe holds. Nobody reads it yet. */
+  async function runUnread() {
+    const port = await getPort()
+    const args = [main, 'run', '--json', '--access-log', '--port', String(port), ...worker('echo-server')]
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    const [stderr, exit] = [text(child.stderr), once(child, 'exit')]
+    const url = `http://127.0.0.1:${port}`
+    await vi.waitUntil(() => fetch(url).catch(() => undefined), { timeout: 20_000 })
+    for (let sent = 0; sent < requests; sent++) await getJson(`${url}/${'x'.repeat(8 * 1024)}`, 'red')
+    child.kill('SIGTERM')
+    await vi.waitUntil(() => fixtureProcesses().length === 0, { timeout: 10_000 })
+    return { child, stderr, exit }
+  }
+
+  test('that begins late gets every line, and the last one last', async () => {
+    const { child, stderr, exit } = await runUnread()
+    await Promise.race([exit, sleep(300)])
+    const lines = (await text(child.stdout)).split('\n')
+    expect(lines.filter((line) => line.includes('"target":"/xx'))).toHaveLength(requests)
+    expect(lines.slice(-2)).toEqual([expect.stringContaining('"gateway.stopped"'), ''])
+    expect(await exit).toEqual([0, null])
+    expect(await stderr).toBe('')
+  })
+
+  test('that has stopped is not waited for after a second signal, and what it did not take is told', async () => {
+    const { child, stderr, exit } = await runUnread()
+    child.kill('SIGINT')
+    expect(await exit).toEqual([1, null])
+    expect(await stderr).toMatch(
+      /^corral: The reader of the output took too little: the last \d{6} bytes of it are lost\n$/,
+    )
+  })
 })
 
 describe('the admin listener', () => {
