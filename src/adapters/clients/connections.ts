@@ -67,7 +67,7 @@ export class Connections {
   begin(req: IncomingMessage, res: ServerResponse): void {
     const state = (req.socket as Connection)[kState]
     if (state === undefined) return
-    slicesOf(req.socket)?.count()
+    slicesOf(req.socket)?.begin(req)
     state.open++
     state.last = res
     res.on('close', this.#onIdle)
@@ -84,7 +84,7 @@ export class Connections {
 
   /** What came with an upgrade that is none follows its request, which goes in again. */
   ignored(socket: Socket): void {
-    slicesOf(socket)?.count()
+    slicesOf(socket)?.again()
   }
 
   /** Whether the body of a connection's latest request is not all there. */

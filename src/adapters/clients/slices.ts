@@ -1,4 +1,4 @@
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
 import type { Flow, TurnBudget } from './turn-budget.ts'
@@ -37,6 +37,9 @@ const linesPerSlice = 512
 /** No slice is smaller than so many of the smallest heads. */
 const smallest = headsPerSlice * 'GET / HTTP/1.1\r\n\r\n'.length
 
+/** Bodies of a known length beyond which they are passed on without a look into them. */
+const longBody = 4096
+
 /** Ends every head, as nothing else in a head does; within a body it is just bytes. */
 const endOfHead = Buffer.from('\r\n\r\n')
 
@@ -53,11 +56,17 @@ class Slices implements Flow {
   readonly #socket: ServerSocket
   readonly #budget: TurnBudget
   readonly #push: Socket['push']
+  readonly #read: Socket['_read']
   /** What was read, and comes later. */
   #rest: Buffer | undefined
   /** Whether the end comes behind it. */
   #hasEnd = false
+  /** What has been made of what was passed: requests, and small pieces of bodies in chunks. */
   #parts = 0
+  /** The latest request, if its body is in chunks, or long. */
+  #req: IncomingMessage | undefined
+  /** What is left of its body, where that is known: the parser passes it on as it is. */
+  #left = 0
   #isOver = false
   #isDropped = false
 
@@ -69,19 +78,47 @@ class Slices implements Flow {
     socket.on('data', listener)
     socket.removeListener('data', listener)
     this.#push = socket.push.bind(socket)
+    this.#read = socket._read.bind(socket)
     socket.push = (chunk: Buffer | null) => this.#take(chunk)
+    // A stream asks for more after each of its pieces.
+    socket._read = (size) => {
+      if (this.#rest === undefined) this.#read(size)
+    }
     socket.on('resume', this.#onResume)
   }
 
-  /** Told of each request, and each small chunk of one, that is made of what the server gets. */
+  /** Told of each request that the server makes of what it gets, before its body comes. */
+  begin(req: IncomingMessage): void {
+    this.#parts += 2
+    this.#left = Number(req.headers['content-length'] ?? 0)
+    if (this.#left < longBody) this.#left = 0
+    const isChunked = req.headers['transfer-encoding'] !== undefined
+    this.#req = isChunked || this.#left > 0 ? req : undefined
+    if (this.#left === 0) return
+    const push = req.push.bind(req)
+    req.push = (piece: Buffer | null) => {
+      this.#left -= piece?.length ?? 0
+      return push(piece)
+    }
+  }
+
+  /** Told of each small piece of a body in chunks. One alone may be small since the slice is. */
   count(): void {
     this.#parts++
+  }
+
+  /** Told of an upgrade that is none: what came with it follows the request, which goes in again. */
+  again(): void {
+    this.#parts += 2
+    this.#req = undefined
+    this.#left = 0
   }
 
   /** What follows is for somebody else than the parser, who gets it as it comes. */
   end(): void {
     this.#isOver = true
     this.#socket.push = this.#push
+    this.#socket._read = this.#read
     this.#socket.removeListener('resume', this.#onResume)
   }
 
@@ -119,19 +156,32 @@ class Slices implements Flow {
     return false
   }
 
-  /** Hands on the slices of what was read up to one with a part. Returns whether there may be more. */
+  /** Hands on the slices of what was read up to one with parts. Returns whether there may be more. */
   #pass(chunk: Buffer): boolean {
     for (let start = 0; ;) {
-      const end = this.#isOver ? chunk.length : endOfSlice(chunk, start)
+      const end = this.#endOfSlice(chunk, start)
       const parts = this.#parts
+      const isWithin = this.#left > 0
       const mayGoOn = this.#push(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
+      if (isWithin) this.#left -= end - start
+      // Only where a body begins within a slice are its pieces counted.
+      else if (this.#left > 0) delete (this.#req as Partial<IncomingMessage> | undefined)?.push
       if (end === chunk.length || this.#isDropped || this.#socket.destroyed) return mayGoOn
       start = end
-      if (this.#isOver || (this.#parts === parts && !this.#isHeld())) continue
+      if (this.#isOver || (this.#parts - parts < 2 && !this.#isHeld())) continue
       this.#rest = chunk.subarray(start)
       this.#budget.hold(this)
       return false
     }
+  }
+
+  #endOfSlice(chunk: Buffer, start: number): number {
+    if (this.#isOver || chunk.length - start <= smallest) return chunk.length
+    if (this.#left > 0) return Math.min(chunk.length, start + this.#left)
+    const { headers, complete } = this.#req ?? {}
+    const isChunked = headers?.['transfer-encoding'] !== undefined && complete === false
+    const end = isChunked ? chunk.length : behind(chunk, start, endOfHead, headsPerSlice)
+    return behind(chunk.subarray(0, end), start, endOfLine, linesPerSlice)
   }
 
   #passEnd(): void {
@@ -145,11 +195,6 @@ class Slices implements Flow {
   #isHeld(): boolean {
     return this.#socket.destroyed || (!this.#isOver && this.#socket.isPaused())
   }
-}
-
-function endOfSlice(chunk: Buffer, start: number): number {
-  if (chunk.length - start <= smallest) return chunk.length
-  return Math.min(behind(chunk, start, endOfHead, headsPerSlice), behind(chunk, start, endOfLine, linesPerSlice))
 }
 
 /** Behind so many marks, or at the end if there are not as many. */

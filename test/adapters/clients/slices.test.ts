@@ -87,8 +87,12 @@ test('a body in chunks of a byte is passed on bit by bit, a turn for each, and a
   const slices: number[] = []
   let perTurn = 0
   let most = 0
+  let passed = 0
+  let mostWaiting = 0
   socket.on('data', ({ length }: Buffer) => {
     slices.push(length)
+    passed += length
+    mostWaiting = Math.max(mostWaiting, socket.bytesRead - passed)
     if (perTurn++ === 0) {
       setImmediate(() => {
         most = Math.max(most, perTurn)
@@ -100,8 +104,40 @@ test('a body in chunks of a byte is passed on bit by bit, a turn for each, and a
   client.send(`${'1\r\nx\r\n'.repeat(50_000)}0\r\n\r\n`)
   await client.take('<50000>')
   expect(Math.max(...slices)).toBeLessThan(2048)
-  expect(most).toBeLessThanOrEqual(2)
+  expect(most).toBeLessThanOrEqual(4)
+  expect(mostWaiting).toBeLessThanOrEqual(128 * 1024)
 })
+
+test.each([
+  ['Content-Length', '\r\n'.repeat(400_000), (body: string) => `Content-Length: ${body.length}\r\n\r\n${body}`, 16],
+  [
+    'Transfer-Encoding',
+    'a line\r\n\r\n'.repeat(80_000),
+    (body: string) => `Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`,
+    1000,
+  ],
+])(
+  'a body of known pieces (%s) that is full of empty lines is neither held nor cut small',
+  async (_by, body, of, most) => {
+    const { port, listener } = await openScene(async (req, res) => res.end(`<${(await textOf(req)) === body}>`))
+    const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+    const client = await dial(port)
+    const [socket] = await accepted
+    let slices = 0
+    let passed = 0
+    let mostWaiting = 0
+    socket.on('data', ({ length }: Buffer) => {
+      slices++
+      passed += length
+      mostWaiting = Math.max(mostWaiting, socket.bytesRead - passed)
+    })
+    client.send(`POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${of(body)}${get('/')}`)
+    await client.take('<true>')
+    await client.take('<false>')
+    expect(slices).toBeLessThanOrEqual(most + body.length / 1024)
+    expect(mostWaiting).toBeLessThanOrEqual(128 * 1024)
+  },
+)
 
 test('what comes behind a handshake is not taken apart', async () => {
   const sent = get('/within').repeat(1000)
