@@ -176,8 +176,9 @@ class Slices implements Flow {
   }
 
   #endOfSlice(chunk: Buffer, start: number): number {
-    if (this.#isOver || chunk.length - start <= smallest) return chunk.length
+    if (this.#isOver) return chunk.length
     if (this.#left > 0) return Math.min(chunk.length, start + this.#left)
+    if (chunk.length - start <= smallest) return chunk.length
     const { headers, complete } = this.#req ?? {}
     const isChunked = headers?.['transfer-encoding'] !== undefined && complete === false
     const end = isChunked ? chunk.length : behind(chunk, start, endOfHead, headsPerSlice)

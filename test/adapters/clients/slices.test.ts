@@ -139,6 +139,28 @@ test.each([
   },
 )
 
+test('long bodies one behind the other are passed on whole, wherever the reads end', async () => {
+  const { port, listener } = await openScene(async (req, res) => res.end(`<${(await textOf(req)) === body}>`))
+  const body = '\r\n'.repeat(5000)
+  const upload = `POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+  const client = await dial(port)
+  const [socket] = await accepted
+  let slices = 0
+  socket.on('data', () => slices++)
+  const count = 20
+  const sent = upload.repeat(count)
+  // The head of each is behind another piece of the body before it.
+  for (let at = 0; at < sent.length; at += upload.length - 10) {
+    client.send(sent.slice(at, at + upload.length - 10))
+    await turn()
+  }
+  let answers = ''
+  for (let index = 0; index < count; index++) answers += await client.take('<true>')
+  expect(marks(answers)).toHaveLength(count)
+  expect(slices).toBeLessThan(10 * count)
+})
+
 test('what comes behind a handshake is not taken apart', async () => {
   const sent = get('/within').repeat(1000)
   const got = signal<string>()
