@@ -37,7 +37,7 @@ const linesPerSlice = 512
 /** No slice is smaller than so many of the smallest heads. */
 const smallest = headsPerSlice * 'GET / HTTP/1.1\r\n\r\n'.length
 
-/** Bodies of a known length beyond which they are passed on without a look into them. */
+/** Length from which on a body, when it is known, is passed on without a look into it. */
 const longBody = 4096
 
 /** Ends every head, as nothing else in a head does; within a body it is just bytes. */
