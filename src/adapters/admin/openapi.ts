@@ -69,9 +69,11 @@ function describeOperation(operation: Operation): object {
   }
 }
 
-function describeAnswer({ description, schema, type = 'application/json' }: Operation['answers'][number]): object {
-  if (schema !== undefined) return { description, content: { [type]: { schema: reference(schema) } } }
-  return { description }
+function describeAnswer({ description, schema, type }: Operation['answers'][number]): object {
+  if (schema !== undefined) {
+    return { description, content: { [type ?? 'application/json']: { schema: reference(schema) } } }
+  }
+  return type === undefined ? { description } : { description, content: { [type]: {} } }
 }
 
 /** One response per status, which names every code that it may carry. */
