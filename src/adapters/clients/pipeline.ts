@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { costOf } from './cost.ts'
 
 /** Whether a request came before the response to an earlier one of its connection is over (RFC 9112 §9.3.2). */
 export function isPipelined(res: ServerResponse): boolean {
@@ -20,9 +21,10 @@ interface LineOptions {
 export function inTurn(req: IncomingMessage, res: ServerResponse, options: LineOptions, start: () => void): void {
   const socket: Pipelined = req.socket
   const line = (socket[kLine] ??= new Line(socket, options))
-  line.join()
+  const size = sizeOf(req)
+  line.join(size)
   res.once('socket', () => {
-    line.leave()
+    line.leave(size)
     // Node hands on a connection that was cut, too.
     if (!socket.destroyed) start()
   })
@@ -32,14 +34,22 @@ const kLine = Symbol('corral.line')
 
 type Pipelined = Socket & { [kLine]?: Line }
 
-/** Waiting requests beyond which a client is not read. What has been read with the last of them still joins. */
-const maxWaiting = 32
+/** Bytes that waiting requests may take, 32 small ones, until their client is not read. What has been read with the last of them still joins. */
+const maxWaiting = 32 * 1024
+
+/** What keeping a request takes, in bytes. */
+function sizeOf(req: IncomingMessage): number {
+  let size = req.url?.length ?? 0
+  for (const text of req.rawHeaders) size += text.length
+  return costOf(req) + size
+}
 
 /** The requests of one connection that wait for their turn. */
 class Line {
   readonly #socket: Socket
   readonly #options: LineOptions
   #waiting = 0
+  #size = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(socket: Socket, options: LineOptions) {
@@ -48,20 +58,24 @@ class Line {
     socket.once('close', () => clearTimeout(this.#timer))
   }
 
-  join(): void {
-    if (++this.#waiting % maxWaiting === 0) process.nextTick(() => this.#hold())
-    if (this.#waiting === 1) this.#watch()
+  join(size: number): void {
+    this.#size += size
+    if (this.#size >= maxWaiting) process.nextTick(() => this.#hold())
+    if (this.#waiting++ === 0) this.#watch()
   }
 
-  leave(): void {
-    if (--this.#waiting === maxWaiting - 1) this.#socket.resume()
+  leave(size: number): void {
+    const wasHeld = this.#size >= maxWaiting
+    this.#size -= size
+    this.#waiting--
+    if (wasHeld && this.#size < maxWaiting) this.#socket.resume()
     clearTimeout(this.#timer)
     if (this.#waiting > 0) this.#watch()
   }
 
   /** Once Node is through with what it has read: it starts reading again after every request of it. */
   #hold(): void {
-    if (this.#waiting >= maxWaiting) this.#socket.pause()
+    if (this.#size >= maxWaiting) this.#socket.pause()
   }
 
   #watch(): void {

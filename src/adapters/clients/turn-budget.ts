@@ -38,12 +38,19 @@ export class TurnBudget {
   #requests = 0
   #hasAccepted = false
   #isCounting = false
+  #turn = 0
   readonly #held = new Set<Flow>()
   readonly #deferred: (() => void)[] = []
 
   /** @param maxRequests that may begin in a turn, where one is more work than for the gateway, which only passes it on. */
   constructor(maxRequests = usual.requests) {
     this.#maxRequests = maxRequests
+  }
+
+  /** The number of this turn, of those in which anything was counted. */
+  now(): number {
+    this.#count()
+    return this.#turn
   }
 
   /** Whether all of this turn's bytes are used up: who has more is to {@link hold}. */
@@ -95,6 +102,7 @@ export class TurnBudget {
   readonly #next = (): void => {
     const isShort = this.#hasAccepted || this.#bytes > tooMany
     this.#share = isShort ? crowded : usual
+    this.#turn++
     this.#bytes = 0
     this.#requests = 0
     this.#isCounting = isShort || this.#held.size > 0 || this.#deferred.length > 0

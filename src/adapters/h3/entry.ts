@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { inTurn, isPipelined } from '../clients/pipeline.ts'
 import { noticeReset } from '../clients/reset.ts'
+import { discard } from './body.ts'
 import type { Core } from './core.ts'
 import { Forward } from './forward.ts'
 import { assertVersion, expectsUnknown, requestHeaders } from './headers.ts'
@@ -65,6 +66,7 @@ function begin(
       requestHeaders(req, core.settings, { authority: undefined, prefix: '' })
       answerPing(res)
       limitSending(core, req, res)
+      if (!req.complete) discard(req)
       const seen = observationOf(req)
       if (seen !== undefined) seen.status = res.statusCode
       seen?.answered()

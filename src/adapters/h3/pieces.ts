@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import { slicesOf } from '../clients/slices.ts'
 import type { TurnBudget } from '../clients/turn-budget.ts'
 
 /** Smaller pieces than half of that are joined to such ones. */
@@ -13,7 +12,6 @@ export function joinPieces(req: IncomingMessage, budget: TurnBudget): void {
   // Only chunks come in pieces; the frames of HTTP/2 are made otherwise. A pipelined request comes here twice.
   if (req.headers['transfer-encoding'] === undefined || Object.hasOwn(req, 'push')) return
   const push = req.push.bind(req)
-  const slices = slicesOf(req.socket)
   let joined: Buffer | undefined
   let length = 0
   const pass = () => {
@@ -29,7 +27,6 @@ export function joinPieces(req: IncomingMessage, budget: TurnBudget): void {
       pass()
       return push(piece)
     }
-    slices?.count()
     if (length + piece.length > size) pass()
     if (joined === undefined) {
       joined = Buffer.allocUnsafe(size)

@@ -94,7 +94,12 @@ test('a body that looks like heads arrives as it is', async () => {
   await client.take('<0 false>')
 })
 
-test('a body in chunks of a byte is passed on bit by bit, a turn for each, and arrives whole', async () => {
+test.each([
+  ['of a worker', 'POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n'],
+  ['of nobody', 'OPTIONS * HTTP/1.1\r\nHost: a\r\n'],
+  ['that is refused', 'POST / HTTP/1.1\r\nHost: a\r\n'],
+  ['that expects what there is not', 'POST / HTTP/1.1\r\nHost: a\r\nExpect: nothing\r\n'],
+])('a body in chunks of a byte %s is passed on bit by bit, a turn for each, to its end', async (_name, head) => {
   const { accepted, client } = await openPlain(async (req, res) => res.end(`<${(await textOf(req)).length}>`))
   const [socket] = await accepted
   let perTurn = 0
@@ -108,35 +113,62 @@ test('a body in chunks of a byte is passed on bit by bit, a turn for each, and a
       })
     }
   })
-  client.send('POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nTransfer-Encoding: chunked\r\n\r\n')
-  client.send(`${'1\r\nx\r\n'.repeat(50_000)}0\r\n\r\n`)
-  await client.take('<50000>')
+  client.send(`${head}Transfer-Encoding: chunked\r\n\r\n`)
+  client.send(`${'1\r\nx\r\n'.repeat(50_000)}0\r\n\r\n${get('/')}`)
+  await client.take('<0>')
   expect(Math.max(...slices)).toBeLessThan(2048)
   expect(most).toBeLessThanOrEqual(4)
   expect(mostWaiting()).toBeLessThanOrEqual(128 * 1024)
 })
 
 test.each([
-  ['Content-Length', '\r\n'.repeat(400_000), (body: string) => `Content-Length: ${body.length}\r\n\r\n${body}`, 16],
+  ['Content-Length', '\r\n'.repeat(400_000), (body: string) => `Content-Length: ${body.length}\r\n\r\n${body}`],
   [
     'Transfer-Encoding',
     'a line\r\n\r\n'.repeat(80_000),
     (body: string) => `Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`,
-    1000,
   ],
-])(
-  'a body of known pieces (%s) that is full of empty lines is neither held nor cut small',
-  async (_by, body, of, most) => {
-    const { accepted, client } = await openPlain(async (req, res) => res.end(`<${(await textOf(req)) === body}>`))
-    const [socket] = await accepted
-    const { slices, mostWaiting } = watch(socket)
-    client.send(`POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${of(body)}${get('/')}`)
-    await client.take('<true>')
-    await client.take('<false>')
-    expect(slices.length).toBeLessThanOrEqual(most + body.length / 1024)
-    expect(mostWaiting()).toBeLessThanOrEqual(128 * 1024)
-  },
-)
+])('a body (%s) that is full of empty lines is neither held nor cut small', async (_by, body, of) => {
+  const { accepted, client } = await openPlain(async (req, res) => res.end(`<${(await textOf(req)) === body}>`))
+  const [socket] = await accepted
+  const { slices, mostWaiting } = watch(socket)
+  client.send(`POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n${of(body)}${get('/')}`)
+  await client.take('<true>')
+  await client.take('<false>')
+  expect(slices.length).toBeLessThanOrEqual(16 + body.length / 1024)
+  expect(mostWaiting()).toBeLessThanOrEqual(128 * 1024)
+})
+
+test('empty lines in front of a request are passed on together', async () => {
+  const { accepted, client } = await openPlain((req, res) => res.end(`<${req.url}>`))
+  const [socket] = await accepted
+  const { slices } = watch(socket)
+  client.send('\r\n'.repeat(400_000) + get('/behind'))
+  await client.take('</behind>')
+  expect(slices.length).toBeLessThanOrEqual(16 + 800_000 / 1024)
+})
+
+test('of requests with many fields even fewer are made before the first is answered', async () => {
+  const first = signal()
+  const { listener, accepted, client } = await openPlain(async (req, res) => {
+    if (req.url === '/0') await first.promise
+    res.end(`<${req.url}>`)
+  })
+  const made = requestsOf(listener.server)
+  const [socket] = await accepted
+  const paused = once(socket, 'pause')
+  const fields = 'a: b\r\n'.repeat(900)
+  client.send(
+    paths(100)
+      .map((path) => get(path).replace('Host: a\r\n', `Host: a\r\n${fields}`))
+      .join(''),
+  )
+  await paused
+  for (let turns = 0; turns < 20; turns++) await turn()
+  expect(made()).toBeLessThanOrEqual(3)
+  first.resolve()
+  expect(marks(await client.take('</99>'))).toEqual(paths(100).map((path) => `<${path}>`))
+})
 
 test('long bodies one behind the other are passed on whole, wherever the reads end', async () => {
   const { accepted, client } = await openPlain(async (req, res) => res.end(`<${(await textOf(req)) === body}>`))
@@ -260,7 +292,7 @@ test('a client is not read while answers wait for their turn, whoever has it rea
   await until(1 + 18 + count)
   // With these it is too much, and too many requests wait, all at once.
   const paused = once(socket, 'pause')
-  client.send(refused + paths(33).slice(18).map(get).join(''))
+  client.send(paths(33).slice(18).map(get).join('') + refused)
   await until(1 + 18 + count + 16)
   await paused
   client.send(paths(100).slice(33).map(get).join(''))

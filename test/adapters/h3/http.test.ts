@@ -59,6 +59,14 @@ describe('requests', () => {
     expect(pool.acquired).toEqual([])
   })
 
+  test('of the body of OPTIONS *, which nobody wants, a MiB is read, and no more', async () => {
+    const { port } = await openScene(echoHead)
+    const client = await dial(port)
+    const ping = (size: number) => `OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n${'x'.repeat(size)}`
+    client.send(ping(1024 * 1024) + ping(2 * 1024 * 1024) + ping(0))
+    expect((await client.rest()).match(/HTTP\/1\.1 204 /g)).toHaveLength(2)
+  })
+
   test('every method is forwarded, with or without a body', async () => {
     const { port } = await openScene(async (req, res) => {
       res.setHeader('x-seen', `${req.method} ${req.headers['content-length'] ?? req.headers['transfer-encoding']}`)
