@@ -16,14 +16,16 @@ import { httpWorker, listenOn } from '../h3/_scene.ts'
 const limits = { numRuns: 100_000, plugins: [timeLimit(5_000)] }
 
 interface Message {
-  /** What becomes of it: refused by the gateway, answered by the worker before it has read the body, or behind it. */
-  readonly fate: 'refused' | 'early' | 'whole'
+  /** What becomes of it: answered by the gateway or refused, or answered by the worker before it has read the body, or behind it. */
+  readonly fate: 'ping' | 'refused' | 'early' | 'whole'
   readonly framing: 'length' | 'chunks'
   readonly size: number
   readonly fill: 'lines' | 'heads' | 'noise'
   /** Sizes of its chunks, in turn. */
   readonly chunks: readonly number[]
   readonly expects: boolean
+  /** Empty lines in front of it. */
+  readonly blank: number
 }
 
 const size = fc.oneof(
@@ -34,7 +36,7 @@ const size = fc.oneof(
 )
 
 const message: fc.Arbitrary<Message> = fc.record({
-  fate: fc.constantFrom('whole', 'whole', 'whole', 'early', 'refused'),
+  fate: fc.constantFrom('whole', 'whole', 'whole', 'early', 'refused', 'ping'),
   framing: fc.constantFrom('length', 'length', 'chunks'),
   size,
   fill: fc.constantFrom('lines', 'heads', 'noise'),
@@ -43,6 +45,7 @@ const message: fc.Arbitrary<Message> = fc.record({
     maxLength: 4,
   }),
   expects: fc.constantFrom(false, false, false, true),
+  blank: fc.constantFrom(0, 0, 0, 1, 20),
 })
 
 /** Messages of which some come many times over. */
@@ -71,11 +74,12 @@ function bodyOf({ fill, size }: Message): string {
 }
 
 function textOf(message: Message, index: number): string {
-  const { fate, framing, chunks, expects } = message
+  const { fate, framing, chunks, expects, blank } = message
   const body = bodyOf(message)
-  const head = [`POST /${fate}/${index} HTTP/1.1`, 'Host: a', ...(fate === 'refused' ? [] : ['X-Session-Id: red'])]
+  const start = `${'\r\n'.repeat(blank)}${fate === 'ping' ? 'OPTIONS *' : `POST /${fate}/${index}`} HTTP/1.1`
+  const head = [start, 'Host: a', ...(fate === 'refused' ? [] : ['X-Session-Id: red'])]
   // Who is refused without having been told to go on may leave the body out: the connection ends with that.
-  if (expects && fate !== 'refused') head.push('Expect: 100-continue')
+  if (expects && (fate === 'whole' || fate === 'early')) head.push('Expect: 100-continue')
   if (framing === 'length') return [...head, `Content-Length: ${body.length}`, '', body].join('\r\n')
   let content = ''
   for (let at = 0, next = 0; at < body.length; next++) {
@@ -89,6 +93,7 @@ function textOf(message: Message, index: number): string {
 const digest = (body: Buffer | string) => createHash('sha1').update(body).digest('hex')
 
 function expected(message: Message, index: number): string {
+  if (message.fate === 'ping') return '204'
   if (message.fate === 'refused') return '400'
   return message.fate === 'early' ? `<${index}>` : `<${index} ${digest(Buffer.from(bodyOf(message), 'latin1'))}>`
 }
@@ -100,7 +105,7 @@ async function answer(req: IncomingMessage): Promise<string> {
 
 /** The statuses of what is refused, and the contents of what is not. */
 function answersIn(received: string): string[] {
-  return [...received.matchAll(/HTTP\/1\.1 (4\d\d)|(<.*?>)/g)].map(
+  return [...received.matchAll(/HTTP\/1\.1 ([24]\d\d) (?!OK)|(<.*?>)/g)].map(
     ([, status, content]) => (status ?? content) as string,
   )
 }
@@ -126,7 +131,7 @@ test.each([
         at += size
         if (pauses && next < 200) await turn()
       }
-      expect(answersIn((await received).toString('latin1'))).toEqual(sent.map(expected))
+      expect(answersIn((await received).toString('latin1'))).toEqual([...sent.map(expected), '204'])
       await pool.until(() => pool.open === 0)
     }),
     limits,
