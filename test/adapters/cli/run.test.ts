@@ -224,11 +224,11 @@ describe('corral run fails with one message and status 1 when', () => {
   test('something else is where a part of its state directory goes', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'state-'))
     onTestFinished(() => rmSync(directory, { recursive: true }))
-    mkdirSync(join(directory, 'own/output.1'), { recursive: true })
+    mkdirSync(join(directory, 'own/out.1'), { recursive: true })
     const cli = corral(['run', '--port', '0', '--state-dir', directory, ...worker('echo-server')])
     const { code, stdout, stderr } = await cli.exit
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-    const got = `${directory}, with own/output.1 in the way (EISDIR)`
+    const got = `${directory}, with own/out.1 in the way (EISDIR)`
     expect(stderr).toContain(`corral: --state-dir: expected a directory that can be written to, got ${got}`)
   })
 

@@ -15,6 +15,7 @@ import { parseTemplate } from '../../../src/runtime/process/template.ts'
 import { validate } from '../../../src/runtime/validate.ts'
 import { usesBuild } from '../../_build.ts'
 import { fixture, fixtureMark, leavesNoProcess } from '../../_processes.ts'
+import { signal } from '../../adapters/h3/_scene.ts'
 import { never } from './_launch.ts'
 
 usesBuild()
@@ -179,15 +180,18 @@ test.runIf(process.platform === 'linux')(
     const launchWith = async (
       options: { command?: string; args?: string[]; cwd?: string },
       interfere: (output: string) => void = () => {},
+      signal = never,
     ) => {
       const settings = validate(processWorkerOptions, { ...fixture('echo-server'), ...options })
       const template = parseTemplate(settings.args, settings.env)
       const host = await openHost({ ...settings, uses: template.uses })
       onTestFinished(() => host.close())
       // After the last look at what is there.
-      const mend = async () => interfere(join(host.root!, 'own/output.1'))
+      const own = join(host.root!, 'own')
+      const [output = ''] = readdirSync(own).filter((name) => name.startsWith('out.'))
+      const mend = async () => interfere(join(own, output))
       const setup = { settings, template, host: { ...host, mend }, left: new Set<Remains>() }
-      return launchProcess(setup, { workerId: 'w1', signal: never })
+      return launchProcess(setup, { workerId: 'w1', signal })
     }
     await expect(launchWith({}, rmSync)).rejects.toMatchObject({
       message: expect.stringContaining('the socket for its output, in the state directory, cannot be reached (ENOENT)'),
@@ -195,12 +199,19 @@ test.runIf(process.platform === 'linux')(
     })
     await expect(launchWith({ command: 'no-such-command' })).rejects.toThrow("it is not in the worker's PATH")
     await expect(launchWith({ cwd: '/no/such' })).rejects.toThrow('its working directory "/no/such" is not a directory')
-    // What another supervisor does, when it has the directory now.
-    const takenOver = launchWith({ command: 'true', args: [] }, (output) => {
+    const greeted = Array.from({ length: 4 }, () => signal())
+    let connections = 0
+    const takeOver = (output: string) => {
       rmSync(output)
-      const other = createServer().listen(output)
+      const other = createServer(() => greeted[connections++]?.resolve()).listen(output)
       onTestFinished(() => void other.close())
-    })
-    await expect(takenOver).rejects.toThrow('Its output never came')
+    }
+    await expect(launchWith({ command: 'true', args: [] }, takeOver)).rejects.toThrow('Its output never came')
+    // One that would run on is ended when nobody waits for it any more.
+    const patience = new AbortController()
+    const running = launchWith({}, takeOver, patience.signal)
+    await Promise.all(greeted.map(({ promise }) => promise))
+    patience.abort()
+    await expect(running).rejects.toThrow('Its output never came')
   },
 )

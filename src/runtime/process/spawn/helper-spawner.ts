@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { readdir, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -24,8 +24,8 @@ function helperFile(): string {
   return createRequire(import.meta.url).resolve('#spawn-helper')
 }
 
-/** The socket through which the output of workers comes is called so, with the number of its supervisor. */
-const OUTPUT = 'output.'
+/** The socket through which the output of workers comes is called so, with a name of its own behind it. */
+const OUTPUT = 'out.'
 /** So that no signal opens Node's inspector, not even before the helper runs; Node 20 and older ones of 22 do not know it. */
 function nodeFlags(): string[] {
   const flag = '--disable-sigusr1'
@@ -70,7 +70,8 @@ export class HelperSpawner implements Spawner {
     patience: Patience = PATIENCE,
   ): Promise<HelperSpawner> {
     await usableDirectory(state.path, () => removeOutputs(state.own))
-    const output = join(state.own, `${OUTPUT}${state.generation}`)
+    // Not by a number: whoever has the directory after it was removed under this one may have the same.
+    const output = join(state.own, `${OUTPUT}${randomBytes(4).toString('hex')}`)
     const spawner = new HelperSpawner(state, await OutputServer.listen(output), output, patience)
     try {
       await spawner.#running(signal)
@@ -92,7 +93,11 @@ export class HelperSpawner implements Spawner {
     const id = randomUUID()
     const { streams, cancel } = this.#outputs.expect(id)
     const process = helper.start(id, request, entry)
-    const giveUp = () => helper.giveUp(id)
+    const giveUp = () => {
+      helper.giveUp(id)
+      // Its output may never come, for which it is not awaited.
+      void process.started.then(() => process.signal('group', 'SIGKILL'))
+    }
     signal?.addEventListener('abort', giveUp, { once: true })
     try {
       const start = Promise.all([process.started, streams])

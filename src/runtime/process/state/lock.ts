@@ -64,20 +64,46 @@ async function takeNext(path: string, former: number, me: ProcessIdentity | unde
     throw new InvalidOptionError('stateDirectory', 'a directory whose locks can be counted on from', got)
   }
   const generation = former + 1
-  const draft = draftOf(path)
-  await writeWhole(draft, JSON.stringify(me))
-  try {
-    await link(draft, lockOf(path, generation))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    return undefined
-  } finally {
-    await rm(draft, { force: true })
-  }
+  if (!(await makeLock(path, generation, me))) return undefined
   if ((await readLock(path)).generation === generation) return generation
   // Others have come and gone since we looked, one of them with this very number.
   await rm(lockOf(path, generation), { force: true })
   return undefined
+}
+
+/**
+ * Takes it once more under its number, after somebody has removed the lock, and perhaps all of it: then another may be about to
+ * take it, too, which this one gives way to.
+ *
+ * @throws `STATE_DIRECTORY_IN_USE`
+ */
+export async function retakeLock({ path, own, presence }: Omit<Taken, 'ledger'>, generation: number): Promise<void> {
+  const me = await identify(process.pid)
+  const isMade = await makeLock(path, generation, me)
+  for (const other of (await namesIn(path)).map(generationIn)) {
+    if (other === 0 || (isMade && other === generation)) continue
+    const lock = { generation: other, owner: await readOwner(path, other) }
+    const holder = await findHolder(path, own, lock, presence)
+    if (holder === undefined) continue
+    if (isMade) await rm(lockOf(path, generation), { force: true })
+    throw new StateDirectoryInUseError(path, holder)
+  }
+  if (!isMade) await writeLock(path, generation, me)
+}
+
+/** @returns whether there was none of that number. */
+async function makeLock(path: string, generation: number, owner: ProcessIdentity | undefined): Promise<boolean> {
+  const draft = draftOf(path)
+  await writeWhole(draft, JSON.stringify(owner))
+  try {
+    await link(draft, lockOf(path, generation))
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    return false
+  } finally {
+    await rm(draft, { force: true })
+  }
 }
 
 /**
@@ -140,12 +166,21 @@ function draftOf(path: string): string {
 }
 
 export async function readLock(path: string): Promise<Lock> {
-  const generation = Math.max(0, ...(await namesIn(path)).map((name) => Number(LOCK_NAME.exec(name)?.[1] ?? 0)))
+  const generation = Math.max(0, ...(await namesIn(path)).map(generationIn))
+  return { generation, owner: await readOwner(path, generation) }
+}
+
+/** The number of a lock; 0 when it is called otherwise. */
+function generationIn(name: string): number {
+  return Number(LOCK_NAME.exec(name)?.[1] ?? 0)
+}
+
+async function readOwner(path: string, generation: number): Promise<Lock['owner']> {
   try {
     const owner: unknown = JSON.parse((await readRegularFile(lockOf(path, generation))) ?? 'null')
-    return { generation, owner: owner === null || isIdentity(owner) ? owner : undefined }
+    return owner === null || isIdentity(owner) ? owner : undefined
   } catch {
-    return { generation, owner: undefined }
+    return undefined
   }
 }
 

@@ -6,7 +6,7 @@ import { MAX_SOCKET_PATH } from '../address.ts'
 import { temporaryDirectory } from '../temporary.ts'
 import { identify } from './identity.ts'
 import { Ledger } from './ledger.ts'
-import { findHolder, lockOf, readLock, takeLock, writeLock } from './lock.ts'
+import { findHolder, lockOf, readLock, retakeLock, takeLock, writeLock } from './lock.ts'
 import { announce, findPresent, presencePath, withdraw } from './presence.ts'
 import { removeSwept, sweep, withWarning, type Swept } from './sweep.ts'
 
@@ -163,8 +163,9 @@ export async function mendStateDirectory(state: StateDirectory): Promise<void> {
   const { path, own, generation, workers, presence, ledger } = state
   await ensureDirectory(path, 0o711)
   await checkOwner(path)
-  const lock = lockOf(path, generation)
-  if ([lock, workers, ledgerOf(path), presence].every((part) => existsSync(part))) return
+  // Before the look for who answers there: who takes it answers before there is a lock.
+  const hasLock = existsSync(lockOf(path, generation))
+  if (hasLock && [workers, ledgerOf(path), presence].every((part) => existsSync(part))) return
   const successor = await findSuccessor(own, presence)
   if (successor !== undefined) {
     const owner = `whoever answers at ${JSON.stringify(successor)}, who has made it anew after it was removed`
@@ -172,8 +173,18 @@ export async function mendStateDirectory(state: StateDirectory): Promise<void> {
   }
   await makeParts(path)
   if (!existsSync(presence)) await announce(presence)
-  await writeLock(path, generation, await identify(process.pid))
+  if (hasLock) await writeLock(path, generation, await identify(process.pid))
+  else await retake(state)
   await ledger.rewrite()
+}
+
+async function retake(state: StateDirectory): Promise<void> {
+  try {
+    await retakeLock(state, state.generation)
+  } catch (error) {
+    await withdraw(state.presence)
+    throw error
+  }
 }
 
 function ownOf(path: string): string {

@@ -11,13 +11,18 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { setImmediate as tick } from 'node:timers/promises'
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createPool, processWorker, type IsolationLevel } from 'corral'
 import { usesBuild } from '../../../_build.ts'
 import { fixture, fixtureMark, leavesNoProcess } from '../../../_processes.ts'
 import { identify, readBootId } from '../../../../src/runtime/process/state/identity.ts'
-import { closeStateDirectory, openStateDirectory } from '../../../../src/runtime/process/state/state-directory.ts'
+import {
+  closeStateDirectory,
+  mendStateDirectory,
+  openStateDirectory,
+} from '../../../../src/runtime/process/state/state-directory.ts'
 import { writeRecord } from '../_records.ts'
 
 usesBuild()
@@ -61,11 +66,37 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
     lease.release()
   })
 
+  test('that was removed is not taken by another supervisor and put in order by its own at once', async () => {
+    const outcomes = new Set<string>()
+    for (let round = 0; round < 100; round++) {
+      const first = await openStateDirectory(stateDirectory)
+      rmSync(stateDirectory, { recursive: true })
+      const mendLater = async () => {
+        for (let turns = 0; turns < 5 * round; turns++) await tick()
+        return mendStateDirectory(first)
+      }
+      const [opened, mended] = await Promise.allSettled([openStateDirectory(stateDirectory), mendLater()])
+      outcomes.add(`${mended.status} ${opened.status}`)
+      for (const result of [mended, opened]) {
+        if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'STATE_DIRECTORY_IN_USE' })
+      }
+      if (opened.status === 'fulfilled') {
+        const sockets = readdirSync(opened.value.own).filter((name) => name.startsWith('up.'))
+        expect(sockets).toEqual([basename(opened.value.presence)])
+        await closeStateDirectory(opened.value)
+      }
+      await closeStateDirectory(first)
+      rmSync(stateDirectory, { recursive: true })
+    }
+    mkdirSync(stateDirectory)
+    expect(outcomes).not.toContain('fulfilled fulfilled')
+  })
+
   test.each([
     ['own', 'a file', makeFile, 'EEXIST'],
     ['own', 'a link to nowhere', makeLink, 'EEXIST'],
     ['own/ledger', 'a file', makeFile, 'EEXIST'],
-    ['own/output.1', 'a directory', mkdirSync, 'EISDIR'],
+    ['own/out.1', 'a directory', mkdirSync, 'EISDIR'],
     ['w', 'a file', makeFile, 'EEXIST'],
     ['lock.1', 'a directory', mkdirSync, 'EISDIR'],
   ] as const)('of which %s is %s is refused each time, with its name', async (part, _kind, make, code) => {
