@@ -30,9 +30,9 @@ export class OutputTail {
   #search: ((text: string) => boolean) | undefined
   readonly #lines: string[] = []
   readonly #line = Buffer.alloc(MAX_LINE_BYTES)
+  /** Bytes that are kept of the unfinished line, and those that have come. */
   #size = 0
-  /** More bytes of the unfinished line have come than are kept. */
-  #cut = false
+  #came = 0
   /** The second that it is, and the lines of it that have been told. */
   #second = 0
   #told = 0
@@ -72,9 +72,8 @@ export class OutputTail {
   }
 
   #append(bytes: Buffer): void {
-    const copied = bytes.copy(this.#line, this.#size)
-    this.#size += copied
-    if (copied < bytes.length) this.#cut = true
+    this.#size += bytes.copy(this.#line, this.#size)
+    this.#came += bytes.length
   }
 
   /** @returns what comes behind `count` lines, or the last one. */
@@ -100,11 +99,11 @@ export class OutputTail {
 
   /** Takes of too many lines only the last ones, unless something is looked for, and tells of none. @returns what comes behind them. */
   #leaveOut(lines: Buffer): Buffer {
-    const before = this.#size
+    const before = this.#came
     const last = this.#search === undefined ? lines.subarray(beginOfLast(lines)) : lines
     if (last.length < lines.length) {
       this.#size = 0
-      this.#cut = false
+      this.#came = 0
     }
     const rest = this.#takeLines(last, Number.POSITIVE_INFINITY, 'kept')
     this.#leftOut += before + lines.length - rest.length
@@ -113,7 +112,7 @@ export class OutputTail {
 
   #finishLine(line: string, as: 'told' | 'kept'): void {
     this.#size = 0
-    this.#cut = false
+    this.#came = 0
     this.#lines.push(line)
     if (this.#lines.length > MAX_LINES) this.#lines.shift()
     this.#look(line)
@@ -143,7 +142,7 @@ export class OutputTail {
   #partialLine(): string {
     // The decoder holds back a character whose end is missing.
     const text = new StringDecoder('utf8').write(this.#line.subarray(0, this.#size))
-    return this.#cut ? `${text}…` : withoutReturn(text)
+    return this.#came > this.#size ? `${text}…` : withoutReturn(text)
   }
 }
 

@@ -101,6 +101,18 @@ describe('of a flood of lines', () => {
     expect(told[1_000]).toContain(` ${bytes} bytes `)
   })
 
+  test('all of a long line that is left out counts, in whatever pieces it came', () => {
+    const { tail, told } = flooded()
+    tail.write(Buffer.from('line\n'.repeat(1_000)))
+    const piece = Buffer.alloc(10_000, 'x')
+    for (let index = 0; index < 10; index++) tail.write(piece)
+    tail.write(Buffer.from('\nand more\n'))
+    tail.end()
+    expect(told.at(-1)).toBe(
+      `… ${100_000 + '\nand more\n'.length} bytes of output left out: more than 1000 lines in a second`,
+    )
+  })
+
   test('what was left out is told at the end, too', () => {
     const { told, tail } = flooded()
     tail.write(Buffer.from(flood))
