@@ -5,7 +5,12 @@ import { prepareSandbox, type Sandbox, type SandboxRequest } from './isolation/s
 import type { Grounds } from './place.ts'
 import { HelperSpawner } from './spawn/helper-spawner.ts'
 import { directSpawner, type Spawner } from './spawn/spawned-process.ts'
-import { closeStateDirectory, mendStateDirectory, openStateDirectory } from './state/state-directory.ts'
+import {
+  closeStateDirectory,
+  mendStateDirectory,
+  openStateDirectory,
+  usableDirectory,
+} from './state/state-directory.ts'
 
 /** What could not be killed before has as many milliseconds to be gone after all. */
 const LAST_TRY = 1_000
@@ -40,7 +45,8 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
   try {
     checkBinds(request.isolation.binds, state.path)
     const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
-    const sandbox = await prepareSandbox(request, { ...grounds, mend: () => mendStateDirectory(state) })
+    const prepare = () => prepareSandbox(request, { ...grounds, mend: () => mendStateDirectory(state) })
+    const sandbox = await usableDirectory(state.path, prepare)
     const spawner = await HelperSpawner.open(state, signal)
     const releasing = new Set<Promise<void>>()
     // A session is not to wait for the removal of files to hear that it is lost.

@@ -20,8 +20,9 @@ interface Result {
   fix?: string
 }
 
-async function doctor(env: NodeJS.ProcessEnv): Promise<{ code: number; results: Result[] }> {
-  const outcome = await run(process.execPath, [main, 'doctor', '--json'], { env }).then(
+async function doctor(env: NodeJS.ProcessEnv, setUp = ''): Promise<{ code: number; results: Result[] }> {
+  const command = ['-c', `${setUp}\nexec "$0" "$@"`, process.execPath, main, 'doctor', '--json']
+  const outcome = await run('sh', command, { env }).then(
     ({ stdout }) => ({ code: 0, stdout }),
     (error: { code: number; stdout: string }) => error,
   )
@@ -68,7 +69,7 @@ describe.runIf(process.platform === 'linux')('corral doctor', () => {
   })
 
   test('names what is missing and how to get it', async () => {
-    const { code, results } = await doctor({ ...process.env, PATH: '/nowhere' })
+    const { code, results } = await doctor(process.env, 'PATH=/nowhere')
     expect(code).toBe(1)
     expect(results.find(({ probe }) => probe === 'level full')).toEqual({
       probe: 'level full',
@@ -82,6 +83,17 @@ describe.runIf(process.platform === 'linux')('corral doctor', () => {
     const { code, results } = await doctor({ ...process.env, TMPDIR: '/proc' })
     expect(code).toBe(1)
     const missing = results.filter(({ detail }) => detail.includes("mkdir '/proc/"))
+    expect(missing.map(({ probe }) => probe)).toEqual(expect.arrayContaining(['level full', 'limit disk']))
+    expect(new Set(missing.map(({ fix }) => fix))).toEqual(
+      new Set(['let TMPDIR name a directory that can be written to and has room']),
+    )
+  })
+
+  test('says so where nothing has room', async () => {
+    // As a full disk does, a limit lets files be made and not be written.
+    const { code, results } = await doctor(process.env, "trap '' XFSZ; ulimit -f 0")
+    expect(code).toBe(1)
+    const missing = results.filter(({ detail }) => /EFBIG.*\/filter/.test(detail))
     expect(missing.map(({ probe }) => probe)).toEqual(expect.arrayContaining(['level full', 'limit disk']))
     expect(new Set(missing.map(({ fix }) => fix))).toEqual(
       new Set(['let TMPDIR name a directory that can be written to and has room']),

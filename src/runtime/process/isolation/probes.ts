@@ -1,9 +1,9 @@
 import { closeSync, constants } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Claims } from '../claims.ts'
 import { listPids } from '../pids.ts'
 import { claimPlace, type Grounds } from '../place.ts'
+import { writeWhole } from '../write-whole.ts'
 import { openInside, SOCKET_DIRECTORY } from './inside.ts'
 import { ENTRY_FAILED, levels, type Wrapping } from './levels.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
@@ -51,7 +51,7 @@ export async function probeLevel(
     const user = level === 'full' && isRoot() ? 'own' : 'same'
     const { directory, uid } = await claimPlace(grounds, { tenant: 'probe', cgroups: [], user, run: 'own' }, claims)
     const file = join(directory.root, 'filter')
-    if (filter) await writeFile(file, filter)
+    if (filter) await writeWhole(file, filter)
     const wrapping = {
       ...NOTHING,
       network,

@@ -81,14 +81,15 @@ export async function closeStateDirectory(
 
 /**
  * @param note on the directory, for the error.
- * @throws `INVALID_OPTION` for whatever the system refuses there, with the name of what is in the way.
+ * @throws `INVALID_OPTION` for whatever the system refuses there, with the name of what is in the way. What it refuses elsewhere is
+ *   thrown as it is.
  */
 export async function usableDirectory<T>(directory: string, use: () => Promise<T>, note = ''): Promise<T> {
   try {
     return await use()
   } catch (cause) {
     const { syscall, code, path } = cause as NodeJS.ErrnoException
-    if (syscall === undefined) throw cause
+    if (syscall === undefined || (path !== undefined && relative(directory, path).startsWith('..'))) throw cause
     const got = `${directory}${describeObstacle(directory, path, code)}${note} (${code?.replace(/^ERR_FS_/, '')})`
     throw new InvalidOptionError('stateDirectory', 'a directory that can be written to', got)
   }
@@ -97,7 +98,7 @@ export async function usableDirectory<T>(directory: string, use: () => Promise<T
 /** Something in it that is of another kind than it should be. */
 function describeObstacle(directory: string, path: string | undefined, code: string | undefined): string {
   const part = path === undefined ? '' : relative(directory, path)
-  return IN_THE_WAY.has(code) && part !== '' && !part.startsWith('..') ? `, with ${part} in the way` : ''
+  return IN_THE_WAY.has(code) && part !== '' ? `, with ${part} in the way` : ''
 }
 
 async function preparePrivate(path: string): Promise<StateDirectory> {
