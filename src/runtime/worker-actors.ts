@@ -125,8 +125,13 @@ async function reset(
   if (typeof reset === 'function') {
     await reset({ id: workerId, pid: instance.pid, address: instance.address }, signal)
   } else if (reset !== undefined) {
-    const status = await requestStatus(instance.address, { method: 'POST', path: reset, signal })
-    if (status < 200 || status > 299) throw new Error(`The reset hook POST ${reset} answered with status ${status}`)
+    const hook = `The reset hook POST ${reset}`
+    const status = await requestStatus(instance.address, { method: 'POST', path: reset, signal }).catch(
+      (cause: Error) => {
+        throw new Error(`${hook} was not answered: ${cause.message}`, { cause })
+      },
+    )
+    if (status < 200 || status > 299) throw new Error(`${hook} answered with status ${status}`)
   }
 }
 

@@ -4,12 +4,13 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { FakeBackend } from '../support/fake-backend.ts'
 import { openPool } from '../support/scene.ts'
 
-/** A pool of one fake worker that answers a reset with `status`, after a session was served. */
-async function resetWith(status: number) {
+/** A pool of one fake worker that answers a reset with `status`, or hangs up, after a session was served. */
+async function resetWith(status: number | 'hang up') {
   const asked: string[] = []
   const server = createServer((req, res) => {
     asked.push(`${req.method} ${req.url}`)
-    res.writeHead(status).end()
+    if (status === 'hang up') req.socket.destroy()
+    else res.writeHead(status).end()
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => void server.close())
@@ -41,17 +42,15 @@ describe('with a reset path', () => {
     expect(backend.calls).toBe(1)
   })
 
-  test.each([302, 404, 500])('the worker is replaced when it answers %i', async (status) => {
+  test.each([
+    [302, 'answered with status 302'],
+    [404, 'answered with status 404'],
+    [500, 'answered with status 500'],
+    ['hang up', 'was not answered: socket hang up'],
+  ] as const)('the worker is replaced when its answer is: %s', async (status, problem) => {
     const { asked, told } = await resetWith(status)
     expect(asked).toEqual(['POST /reset?all'])
-    expect(told('worker.draining')).toMatchObject([
-      {
-        workerId: 'w1',
-        failure: {
-          code: 'WORKER_RESET_FAILED',
-          message: `The reset hook POST /reset?all answered with status ${status}`,
-        },
-      },
-    ])
+    const failure = { code: 'WORKER_RESET_FAILED', message: `The reset hook POST /reset?all ${problem}` }
+    expect(told('worker.draining')).toMatchObject([{ workerId: 'w1', failure }])
   })
 })

@@ -78,7 +78,7 @@ class ProbeTimeout extends Error {}
 async function withTimeout(probe: Probe, timeout: number, signal: AbortSignal): Promise<void> {
   const controller = new AbortController()
   const abort = () => controller.abort(signal.reason)
-  const timer = setTimeout(() => controller.abort(new ProbeTimeout(`no answer within ${timeout} ms`)), timeout)
+  const timer = setTimeout(() => controller.abort(new ProbeTimeout(`no full answer within ${timeout} ms`)), timeout)
   signal.addEventListener('abort', abort, { once: true })
   try {
     await Promise.race([probe(controller.signal), rejectOnAbort(controller.signal)])

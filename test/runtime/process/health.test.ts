@@ -74,7 +74,7 @@ describe('polling', () => {
       return new Promise<void>(() => {})
     }
     await pollUntilHealthy(probe, { timeout: 10, signal: never })
-    expect(reasons).toMatchObject([{ message: 'no answer within 10 ms' }])
+    expect(reasons).toMatchObject([{ message: 'no full answer within 10 ms' }])
   })
 
   test('reports each failure', async () => {
