@@ -19,7 +19,7 @@ import type { UpgradeClient } from './upgrade-client.ts'
 import { isVanished } from './vanished.ts'
 import { assertHandshake, forwardUpgrade } from './websocket.ts'
 
-/** Takes a request that lies under `base`. `undefined`: it lies outside. */
+/** Takes a request that lies under `base`. `undefined`: it lies outside. `mustContinue`: it expects something before its body. */
 export function handle(
   core: Core,
   req: IncomingMessage,
@@ -60,6 +60,8 @@ function begin(
       noticeAbort(http2)
       if (http2.stream.session !== undefined) core.sessionWatch.add(http2.stream.session)
     }
+    // RFC 9110 §10.1.1: there is nothing but `100-continue`. Node looks for the word, and finds it in others, too.
+    if (mustContinue && expectsUnknown(req)) throw new Refusal('EXPECTATION_UNSUPPORTED')
     if (req.url === '*' && req.method === 'OPTIONS') {
       assertVersion(req)
       // It is forwarded nowhere, and must be fit to be all the same.
@@ -72,8 +74,6 @@ function begin(
       seen?.answered()
       return
     }
-    // Node looks for the word, and finds it in others, too.
-    if (mustContinue && expectsUnknown(req)) throw new Refusal('EXPECTATION_UNSUPPORTED')
     const target = readTarget(core, req, base)
     const identity = core.identifier.identify(req, target)
     const start = (found: Identity) => {
@@ -85,13 +85,6 @@ function begin(
   } catch (error) {
     refuse(core, req, res, error)
   }
-}
-
-/** RFC 9110 §10.1.1: of `Expect` there is nothing but `100-continue`. */
-export function refuseExpectation(core: Core, req: IncomingMessage, res: ServerResponse): void {
-  const seen = observe('http', req, core.settings)
-  if (seen !== undefined) onceOver(req, res, () => queueMicrotask(() => seen.end()))
-  refuse(core, req, res, new Refusal('EXPECTATION_UNSUPPORTED'))
 }
 
 /** Takes an upgrade that lies under `base`. */

@@ -5,7 +5,7 @@ import type { H3 } from 'h3'
 import type { Pool } from '../../index.ts'
 import { createApp } from './app.ts'
 import { createCore } from './core.ts'
-import { handle, handleUpgrade, refuseExpectation } from './entry.ts'
+import { handle, handleUpgrade } from './entry.ts'
 import { ignoreUpgrade, isIgnored } from './ignored-upgrade.ts'
 import type { GatewayListener } from './listen.ts'
 import { listen } from './listen.ts'
@@ -77,7 +77,6 @@ export function createGateway(pool: Pool, options: GatewayOptions): Gateway {
   }
   const handlers = {
     ...gateway,
-    checkExpectation: (req: IncomingMessage, res: ServerResponse) => refuseExpectation(core, req, res),
     onMalformed: (refusal: Refusal) => core.reportMalformed(refusal),
   }
   return gateway

@@ -37,7 +37,6 @@ interface Handlers {
   handler(req: IncomingMessage, res: ServerResponse): void
   checkContinue(req: IncomingMessage, res: ServerResponse): void
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
-  checkExpectation(req: IncomingMessage, res: ServerResponse): void
   /** Told of what was refused before there was a request. */
   onMalformed(refusal: Refusal): void
 }
@@ -60,14 +59,13 @@ export async function listen(
     connections.begin(req, res)
     handlers.handler(req, res)
   })
-  server.on('checkContinue', (req, res) => {
+  const expecting = (req: IncomingMessage, res: ServerResponse) => {
     connections.begin(req, res)
     handlers.checkContinue(req, res)
-  })
-  server.on('checkExpectation', (req, res) => {
-    connections.begin(req, res)
-    handlers.checkExpectation(req, res)
-  })
+  }
+  // Node tells the one that it knows of from all others.
+  server.on('checkContinue', expecting)
+  server.on('checkExpectation', expecting)
   const upgrade = (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (isIgnored(req)) connections.ignored(socket as Socket)
     else connections.upgraded(socket as Socket)

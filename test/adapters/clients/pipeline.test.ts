@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { dial, openScene, signal } from '../h3/_scene.ts'
 
@@ -27,22 +28,25 @@ test('pipelined requests are answered in order, one after the other', async () =
   await client.take('</again>')
 })
 
-test('a thousand requests of one read, each of them refused, leave turns to others, and are answered in order', async () => {
+test('thousands of requests of many connections, each of them refused, leave turns to others, and are answered in order', async () => {
   const { port, failures } = await openScene(() => {})
-  const client = await dial(port)
+  const clients = await Promise.all(Array.from({ length: 30 }, () => dial(port)))
   const perTurn: number[] = []
   let before = 0
   const look = () => {
     perTurn.push(failures.length - before)
     before = failures.length
-    if (before < 1000) setImmediate(look)
+    if (before < 3000) setImmediate(look)
   }
   setImmediate(look)
-  const requests = Array.from({ length: 1000 }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`)
-  client.send(`${requests.join('')}OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n`)
-  const answers = await client.take('HTTP/1.1 204 No Content\r\n')
-  expect(answers.match(/HTTP\/1.1 400/g)).toHaveLength(1000)
-  expect(failures.map(({ target }) => target)).toEqual(requests.map((_, i) => `/${i}`))
+  const targets = Array.from({ length: 100 }, (_, index) => `/${index}`)
+  const requests = targets.map((target) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`)
+  for (const client of clients) client.send(`${requests.join('')}OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n`)
+  for (const client of clients) {
+    const answers = await client.take('HTTP/1.1 204 No Content\r\n')
+    expect(answers.match(/HTTP\/1.1 400/g)).toHaveLength(100)
+  }
+  for (const target of targets) expect(failures.filter((failure) => failure.target === target)).toHaveLength(30)
   expect(Math.max(...perTurn)).toBeLessThanOrEqual(128)
 })
 
@@ -61,6 +65,27 @@ test('a pipelined upload is taken when its turn has come', async () => {
   first.resolve()
   expect((await client.take(`<${size}>`)).match(/<.*?>/g)).toEqual(['<0>', `<${size}>`])
   await client.take('<0>')
+})
+
+test('a pipelined request that expects what there is not waits for its turn, and takes no earlier answer along', async () => {
+  const first = signal()
+  const { port, failures } = await openScene(async (req, res) => {
+    await first.promise
+    res.end(`<${req.url}>`)
+  })
+  const client = await dial(port)
+  // More than is read and dropped for nothing.
+  const size = 2 * 1024 * 1024
+  client.send(
+    `${get('/1')}POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nExpect: nothing\r\nContent-Length: ${size}\r\n\r\n`,
+  )
+  client.send('x'.repeat(size))
+  client.send(get('/2'))
+  for (let turns = 0; turns < 50; turns++) await turn()
+  expect(failures).toEqual([])
+  first.resolve()
+  const answers = await client.rest()
+  expect(answers.match(/<.*?>|HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', '</1>', 'HTTP/1.1 417'])
 })
 
 test('a client that leaves gives its lease back, and what waits never asks for one', async () => {

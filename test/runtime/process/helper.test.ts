@@ -188,7 +188,7 @@ test.runIf(process.platform === 'linux')(
       onTestFinished(() => host.close())
       // After the last look at what is there.
       const own = join(host.root!, 'own')
-      const [output = ''] = readdirSync(own).filter((name) => name.startsWith('out.'))
+      const output = readdirSync(own).find((name) => name.startsWith('out.')) ?? ''
       const mend = async () => interfere(join(own, output))
       const setup = { settings, template, host: { ...host, mend }, left: new Set<Remains>() }
       return launchProcess(setup, { workerId: 'w1', signal })

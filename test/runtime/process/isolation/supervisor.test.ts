@@ -154,7 +154,7 @@ describe.runIf(process.platform === 'linux')('a state directory', () => {
     const onOutput = (line: string, { pid }: OutputSource) => void told.push(`${pid} ${line}`)
     const { pool } = await openPool({ command, args, env, stateDirectory: directory, onOutput })
     const first = await pool.acquire('red')
-    const [output = ''] = readdirSync(join(directory, 'own')).filter((name) => name.startsWith('out.'))
+    const output = readdirSync(join(directory, 'own')).find((name) => name.startsWith('out.')) ?? ''
     const rights = () => ['own', `own/${output}`, 'w', 'lock.1'].map((name) => rightsOf(join(directory, name)))
     const before = rights()
     for (const name of removed) rmSync(join(directory, name.replace('out.*', output)), { recursive: true })
