@@ -148,6 +148,17 @@ describe.runIf(process.platform === 'linux')(
       await second.emptied
     })
 
+    test('is not killed for an answer that this process has not come to read', async () => {
+      const warn = spyOnWarnings()
+      const { spawn } = await open(1_000)
+      const worker = await spawn()
+      worker.signal('group', 'SIGKILL')
+      // As if it had been stopped meanwhile.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
+      expect(await worker.exit).toEqual(killed)
+      expect(warn.mock.calls).toEqual([])
+    })
+
     test('is killed sooner when all of its processes are to be killed or not wanted any more, and not before', async () => {
       const warn = spyOnWarnings()
       const [red, blue] = await Promise.all([open(600_000), open(600_000)])

@@ -232,7 +232,13 @@ class Helper {
 
   #limitSilence(limit: number): void {
     this.#askedAt = performance.now()
-    this.#silence = setTimeout(() => this.#end(`said nothing for ${limit / 1_000} s`, 'may have'), limit)
+    const silence = setTimeout(() => {
+      // When it is this process that was stopped, an answer may be here, and is read after this.
+      setImmediate(() => {
+        if (this.#silence === silence) this.#end(`said nothing for ${limit / 1_000} s`, 'may have')
+      })
+    }, limit)
+    this.#silence = silence
     this.#watch = setInterval(() => {
       if (this.#phase === 'ready' && this.#wanted.size === 0 && this.#isStopped()) this.#end('did not answer', 'has')
     }, ANSWER_TIME)
