@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs'
 import { rename, unlink } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
+import { fileAt } from '../file.ts'
 import { outputHeader } from './protocol.ts'
 
 const LINE_FEED = 0x0a
@@ -14,6 +14,7 @@ const MAX_HEADER = 128
 export class OutputServer {
   readonly #path: string
   #server: Server | undefined
+  #file: string | undefined
   /** Those whose socket somebody has removed: what has connected by then is still to be greeted. */
   readonly #former: Server[] = []
   readonly #expected = new Map<string, (socket: Socket) => void>()
@@ -31,9 +32,10 @@ export class OutputServer {
     return outputs
   }
 
-  /** Listens anew, at the same path, when somebody has removed the socket. What is connected stays. Not twice at once. */
+  /** Listens anew, at the same path, when the socket is not there any more, or a copy of it. What is connected stays. Not twice at once. */
   async mend(): Promise<void> {
-    if (!existsSync(this.#path)) await this.#listen()
+    const file = await fileAt(this.#path)
+    if (file === undefined || file !== this.#file) await this.#listen()
   }
 
   /** The streams of the process `id`, when they come. `cancel` when they never will. */
@@ -88,6 +90,7 @@ export class OutputServer {
     }
     if (this.#server !== undefined) this.#former.push(this.#server)
     this.#server = server
+    this.#file = await fileAt(this.#path)
     this.#closeFormer()
   }
 

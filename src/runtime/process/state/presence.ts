@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { rename, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { basename, dirname, join } from 'node:path'
+import { fileAt } from '../file.ts'
 import { namesIn } from './names.ts'
 
 /** Sockets of presence are called so, with a name of their own behind it. */
@@ -11,7 +12,7 @@ const PREFIX = 'up.'
 const ABSENT: ReadonlySet<string | undefined> = new Set(['ECONNREFUSED', 'ENOENT'])
 
 /** Those of this process, by path. */
-const servers = new Map<string, Server>()
+const servers = new Map<string, { readonly server: Server; readonly file: string | undefined }>()
 
 /** A path in `directory` that nobody else takes. */
 export function presencePath(directory: string): string {
@@ -23,7 +24,7 @@ export function presencePath(directory: string): string {
  * it does, also from another PID namespace, where its id says nothing. Once more where somebody has removed the socket.
  */
 export async function announce(path: string): Promise<void> {
-  servers.get(path)?.close()
+  servers.get(path)?.server.close()
   const server = createServer((socket) => socket.destroy()).unref()
   // Bound elsewhere: what is there by the name of one has listened from the beginning, and is dead when it does not answer.
   const draft = join(dirname(path), `new.${basename(path).slice(PREFIX.length)}`)
@@ -37,12 +38,18 @@ export async function announce(path: string): Promise<void> {
     server.close()
     throw error
   }
-  servers.set(path, server)
+  servers.set(path, { server, file: await fileAt(path) })
+}
+
+/** Whether the socket at `path` is the one that this process listens at, and not a copy of it. */
+export async function isAnnounced(path: string): Promise<boolean> {
+  const file = await fileAt(path)
+  return file !== undefined && servers.get(path)?.file === file
 }
 
 /** Or removes what another process has left of it, which is gone. */
 export async function withdraw(path: string): Promise<void> {
-  servers.get(path)?.close()
+  servers.get(path)?.server.close()
   servers.delete(path)
   await rm(path, { force: true })
 }

@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../temporary.ts'
 import { identify } from './identity.ts'
 import { Ledger } from './ledger.ts'
 import { findHolder, lockOf, readLock, retakeLock, takeLock, writeLock } from './lock.ts'
-import { announce, findPresent, presencePath, withdraw } from './presence.ts'
+import { announce, findPresent, isAnnounced, presencePath, withdraw } from './presence.ts'
 import { removeSwept, sweep, withWarning, type Swept } from './sweep.ts'
 
 /** Directory on disk of one supervisor: the ledger and the directories of its workers. */
@@ -65,8 +65,8 @@ export async function closeStateDirectory(
   { path, own, generation, kind, presence }: Omit<StateDirectory, 'ledger'>,
   giveUpAfter?: number,
 ): Promise<void> {
-  // What is written down there is of that one's workers.
-  if ((await findSuccessor(own, presence)) !== undefined) {
+  // Somebody has removed it, and another supervisor taken it: what is written down there is of that one's workers.
+  if ((await findPresent(own, presence)) !== undefined) {
     await withdraw(presence)
     return
   }
@@ -148,11 +148,8 @@ async function makeParts(path: string): Promise<void> {
 async function makePart(path: string, mode: number): Promise<void> {
   await ensureDirectory(path, mode)
   await checkOwner(path)
-}
-
-/** @returns where another supervisor answers, which has taken the directory since somebody removed it. */
-async function findSuccessor(own: string, presence: string): Promise<string | undefined> {
-  return existsSync(presence) ? undefined : findPresent(own, presence)
+  // Whatever the umask has left of it.
+  await chmod(path, mode)
 }
 
 /**
@@ -166,14 +163,15 @@ export async function mendStateDirectory(state: StateDirectory): Promise<void> {
   await checkOwner(path)
   // Before the look for who answers there: who takes it answers before there is a lock.
   const hasLock = existsSync(lockOf(path, generation))
-  if (hasLock && [workers, ledgerOf(path), presence].every((part) => existsSync(part))) return
-  const successor = await findSuccessor(own, presence)
+  const isThere = hasLock && existsSync(workers) && existsSync(ledgerOf(path))
+  if (isThere && (await isAnnounced(presence))) return
+  const successor = await findPresent(own, presence)
   if (successor !== undefined) {
     const owner = `whoever answers at ${JSON.stringify(successor)}, who has made it anew after it was removed`
     throw new StateDirectoryInUseError(path, owner)
   }
   await makeParts(path)
-  if (!existsSync(presence)) await announce(presence)
+  if (!(await isAnnounced(presence))) await announce(presence)
   if (hasLock) await writeLock(path, generation, await identify(process.pid))
   else await retake(state)
   await ledger.rewrite()

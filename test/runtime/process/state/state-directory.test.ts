@@ -5,13 +5,16 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { isMainThread } from 'node:worker_threads'
 import { setImmediate as tick } from 'node:timers/promises'
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createPool, processWorker, type IsolationLevel } from 'corral'
@@ -146,6 +149,45 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
     rmSync(join(stateDirectory, 'lock.1'))
     await expect(open()).rejects.toMatchObject({ code: 'STATE_DIRECTORY_IN_USE' })
     lease.release()
+  })
+
+  test.runIf(process.platform === 'linux')(
+    'in use in whose place somebody has put a copy is put in order by the next start',
+    async () => {
+      const worker = processWorker({ ...fixture('echo-server'), isolation: 'group', stateDirectory })
+      const pool = await createPool({ worker, size: { min: 0, max: 2 } })
+      onTestFinished(() => pool.close())
+      using red = await pool.acquire('red')
+      execFileSync('cp', ['-a', stateDirectory, `${stateDirectory}.copy`])
+      rmSync(stateDirectory, { recursive: true })
+      renameSync(`${stateDirectory}.copy`, stateDirectory)
+      using blue = await pool.acquire('blue')
+      rmSync(join(stateDirectory, 'lock.1'))
+      await expect(open()).rejects.toMatchObject({ code: 'STATE_DIRECTORY_IN_USE' })
+      expect([red, blue].map(({ signal }) => signal.aborted)).toEqual([false, false])
+    },
+  )
+
+  test('that was taken back from a dead supervisor is not swept by what is left of that one', async () => {
+    const state = await openStateDirectory(stateDirectory)
+    const { path } = writeRecord(stateDirectory, NAME)
+    const record = path.replace(/0(?=\.[^/]+$)/, String(state.generation))
+    renameSync(path, record)
+    const presence = join(state.own, 'up.00000000')
+    makeFile(presence)
+    await closeStateDirectory({ ...state, presence })
+    expect(existsSync(record)).toBe(true)
+    await expect(openStateDirectory(stateDirectory)).rejects.toMatchObject({ code: 'STATE_DIRECTORY_IN_USE' })
+    await closeStateDirectory(state)
+  })
+
+  test.runIf(isMainThread)('can be passed through by the users of workers, whatever the umask', async () => {
+    const before = process.umask(0o077)
+    onTestFinished(() => void process.umask(before))
+    const state = await openStateDirectory(join(stateDirectory, 'own', 'state'))
+    const modes = [state.path, state.workers, state.own].map((path) => statSync(path).mode & 0o777)
+    expect(modes).toEqual([0o711, 0o711, 0o700])
+    await closeStateDirectory(state)
   })
 
   test.each(['own', 'own/ledger', 'w'])(
