@@ -17,7 +17,7 @@ const limits = { numRuns: 100_000, plugins: [timeLimit(5_000)] }
 
 interface Message {
   /** What becomes of it: answered by the gateway or refused, or answered by the worker before it has read the body, or behind it. */
-  readonly fate: 'ping' | 'refused' | 'early' | 'whole'
+  readonly fate: 'ping' | 'refused' | 'unexpected' | 'early' | 'whole'
   readonly framing: 'length' | 'chunks'
   readonly size: number
   readonly fill: 'lines' | 'heads' | 'noise'
@@ -36,7 +36,7 @@ const size = fc.oneof(
 )
 
 const message: fc.Arbitrary<Message> = fc.record({
-  fate: fc.constantFrom('whole', 'whole', 'whole', 'early', 'refused', 'ping'),
+  fate: fc.constantFrom('whole', 'whole', 'whole', 'early', 'refused', 'unexpected', 'ping'),
   framing: fc.constantFrom('length', 'length', 'chunks'),
   size,
   fill: fc.constantFrom('lines', 'heads', 'noise'),
@@ -80,6 +80,7 @@ function textOf(message: Message, index: number): string {
   const head = [start, 'Host: a', ...(fate === 'refused' ? [] : ['X-Session-Id: red'])]
   // Who is refused without having been told to go on may leave the body out: the connection ends with that.
   if (expects && (fate === 'whole' || fate === 'early')) head.push('Expect: 100-continue')
+  if (fate === 'unexpected') head.push('Expect: nothing')
   if (framing === 'length') return [...head, `Content-Length: ${body.length}`, '', body].join('\r\n')
   let content = ''
   for (let at = 0, next = 0; at < body.length; next++) {
@@ -95,6 +96,7 @@ const digest = (body: Buffer | string) => createHash('sha1').update(body).digest
 function expected(message: Message, index: number): string {
   if (message.fate === 'ping') return '204'
   if (message.fate === 'refused') return '400'
+  if (message.fate === 'unexpected') return '417'
   return message.fate === 'early' ? `<${index}>` : `<${index} ${digest(Buffer.from(bodyOf(message), 'latin1'))}>`
 }
 
