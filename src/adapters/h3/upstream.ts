@@ -3,6 +3,7 @@ import { Client, buildConnector } from 'undici'
 import type { Lease, Session, WorkerAddress } from '../../index.ts'
 import { connectReused } from './intake.ts'
 import { Refusal } from './problem.ts'
+import { readOnWhenUnwritable } from './unwritable.ts'
 
 export interface UpstreamOptions {
   readonly connectTimeout: number
@@ -188,6 +189,7 @@ export class Lane {
 
   #watch(socket: Socket): void {
     this.#socket = socket
+    readOnWhenUnwritable(socket)
     // These come before undici's own listeners. One throws at the end of a connection whose parser is held back, until version 8
     // (nodejs/undici#5360); nothing is left that could pile up by then.
     socket.on('end', () => this.resume?.())

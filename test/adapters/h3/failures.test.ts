@@ -1,5 +1,8 @@
-import type { IncomingMessage } from 'node:http'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { GatewayFailure } from 'corral/h3'
 import { FakePool } from './_pool.ts'
@@ -253,5 +256,30 @@ describe('a worker that answers early', () => {
     client.send('x'.repeat(99_996))
     client.send(plain)
     expect(await client.head()).toMatch(/^HTTP\/1\.1 200/)
+  })
+
+  test.each([
+    ['a port', () => undefined],
+    ['a socket', () => join(mkdtempSync(join(tmpdir(), 'early-')), 's')],
+  ])('and closes its connection at %s, has its answer read, wherever the upload is by then', async (_what, pathOf) => {
+    const path = pathOf()
+    if (path !== undefined) onTestFinished(() => rmSync(dirname(path), { recursive: true }))
+    const worker = createServer((req, res) => {
+      for (const side of [req, res]) side.on('error', () => {})
+      res.writeHead(413, { 'content-length': 3, connection: 'close' }).end('big')
+    })
+    const workerPort = await listenOn(worker, path)
+    const address = path === undefined ? { host: '127.0.0.1', port: workerPort } : { socketPath: path }
+    const { port } = await openGateway(new FakePool(address))
+    const answers: string[] = []
+    for (let upload = 0; upload < 20; upload++) {
+      const client = await dial(port)
+      const size = 20_000 * (upload + 1)
+      client.send(
+        `POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nContent-Length: ${size}\r\n\r\n${'x'.repeat(size)}`,
+      )
+      answers.push(`${(await client.head()).slice(0, 12)} ${await client.takeBytes(3)}`)
+    }
+    expect(new Set(answers)).toEqual(new Set(['HTTP/1.1 413 big']))
   })
 })
