@@ -89,8 +89,7 @@ export class Forward {
       const cause = new Error('The worker chose several session ids, a malformed, a taken or a later one')
       throw new Refusal('UPSTREAM_FAILED', { cause })
     }
-    if (adoption.step !== 'adopt') return
-    this.#endsSession = false
+    if (adoption.step === 'adopt') this.#endsSession = false
     keepPrivate(headers)
   }
 

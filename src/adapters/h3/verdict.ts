@@ -15,7 +15,7 @@ export async function judge(error: unknown, upstream: Upstream): Promise<Refusal
   if (isUnsendable(error)) return new Refusal('REQUEST_INVALID', { cause: error })
   if (!signal.aborted) await upstream.over(isUnreachable(error) ? burialNotice : deathNotice)
   if (signal.aborted) return sessionRefusal(signal.reason)
-  return new Refusal('UPSTREAM_FAILED', { cause: error })
+  return new Refusal('UPSTREAM_FAILED', { cause: isUnasked(error) ? new Error(unasked, { cause: error }) : error })
 }
 
 /** How long the news of a worker's death may take from its sockets to the pool. */
@@ -44,4 +44,12 @@ function isTimeout(error: unknown): boolean {
 
 function isUnsendable(error: unknown): boolean {
   return error instanceof errors.InvalidArgumentError || error instanceof errors.NotSupportedError
+}
+
+const unasked = 'The worker sent 100 Continue or switched protocols, which nobody had asked for'
+
+/** What undici has only words of its own for, or none, within an exchange. */
+function isUnasked(error: unknown): boolean {
+  const { code, message = '' } = (error ?? {}) as { code?: unknown; message?: string }
+  return code === 'ERR_ASSERTION' || (code === 'UND_ERR_SOCKET' && /^bad (?:response|upgrade)$/.test(message))
 }

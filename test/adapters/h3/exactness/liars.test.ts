@@ -6,7 +6,7 @@ import type { GatewayFailure } from 'corral/h3'
 import { maxInformation } from '../../../../src/adapters/h3/information.ts'
 import type { RawConnection } from '../_scene.ts'
 import { dial, signal } from '../_scene.ts'
-import { echo, expectInStep, openStage, request, response } from './_stage.ts'
+import { type Stage, echo, expectInStep, openStage, request, response } from './_stage.ts'
 
 const first = request('GET /first HTTP/1.1')
 const ok = 'HTTP/1.1 200 OK\r\n'
@@ -34,7 +34,7 @@ async function openLiar(lie: string, fate: Fate = 'stays') {
 }
 
 /** That the client gets a 502 which tells nothing of the inside, and that its connection is in step. */
-async function expectBadGateway(lie: string, fate?: Fate): Promise<void> {
+async function expectBadGateway(lie: string, fate?: Fate): Promise<Stage> {
   const stage = await openLiar(lie, fate)
   stage.client.send(first)
   const { status, head, body } = await response(stage.client)
@@ -42,6 +42,7 @@ async function expectBadGateway(lie: string, fate?: Fate): Promise<void> {
   expect(JSON.parse(body)).toMatchObject({ code: 'UPSTREAM_FAILED' })
   expect(head + body).not.toMatch(/127\.0\.0\.1|secret/)
   await expectInStep(stage)
+  return stage
 }
 
 describe('a response of no certain length: 502', () => {
@@ -87,11 +88,20 @@ describe('a head that is no HTTP: 502', () => {
     ['another protocol', 'SSH-2.0-secret\r\n'],
     ['HTTP/0.9', '<html>secret</html>'],
     ['more than 16 KiB', known.replace('\r\n', `\r\nX-A: ${'a'.repeat(16 * 1024)}\r\n`)],
-    ['100 Continue that nobody asked for', `HTTP/1.1 100 Continue\r\n\r\n${known}ok`],
-    ['101 that nobody asked for', `HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n`],
-    ['101 without a protocol', `HTTP/1.1 101 Switching Protocols\r\n\r\n${known}ok`],
   ])('%s', async (_name, lie) => {
     await expectBadGateway(lie)
+  })
+})
+
+describe('what nobody asked for: 502, and told as what it is', () => {
+  test.each<[string, string]>([
+    ['100 Continue', `HTTP/1.1 100 Continue\r\n\r\n${known}ok`],
+    ['101', `HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n`],
+    ['101 without a protocol', `HTTP/1.1 101 Switching Protocols\r\n\r\n${known}ok`],
+  ])('%s', async (_name, lie) => {
+    const { failures } = await expectBadGateway(lie)
+    const message = 'The worker sent 100 Continue or switched protocols, which nobody had asked for'
+    expect(failures).toMatchObject([{ code: 'UPSTREAM_FAILED', cause: { message } }])
   })
 })
 

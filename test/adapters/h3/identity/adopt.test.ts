@@ -181,6 +181,9 @@ describe('with adopt, a session', () => {
     const { ask } = await openMcp()
     expect((await ask({ 'x-name': 'chosen' })).headers.get('cache-control')).toBe('private')
     expect((await ask({ 'mcp-session-id': 'chosen' })).headers.get('cache-control')).toBe(null)
+    // Some workers repeat it.
+    const repeated = await ask({ 'mcp-session-id': 'chosen', 'x-name': 'chosen' })
+    expect(repeated.headers.get('cache-control')).toBe('private')
   })
 
   test('belongs to its principal', async () => {
