@@ -58,27 +58,36 @@ async function openPlain(worker: Parameters<typeof openScene>[0]) {
   return { listener, accepted, client: await dial(port) }
 }
 
+/** Sends requests, the first of which is answered late, until the client is not read any more. */
+async function holdUp(open: typeof openTls, requests: readonly string[]) {
+  const first = signal()
+  const { listener, accepted, client } = await open(async (req, res) => {
+    if (req.url === '/0') await first.promise
+    res.end(`<${req.url}>`)
+  })
+  const made = requestsOf(listener.server)
+  const [socket] = await accepted
+  const paused = once(socket, 'pause')
+  client.send(requests.join(''))
+  await paused
+  for (let turns = 0; turns < 20; turns++) await turn()
+  const answers = async () => {
+    first.resolve()
+    return marks(await client.take(`</${requests.length - 1}>`))
+  }
+  return { made, socket, answers }
+}
+
 test.each([
   ['TCP', openPlain],
   ['TLS', openTls],
 ])(
   'of thousands of requests that come at once over %s few are read, and fewer made, before the first is answered',
   async (_name, open) => {
-    const first = signal()
-    const { listener, accepted, client } = await open(async (req, res) => {
-      if (req.url === '/0') await first.promise
-      res.end(`<${req.url}>`)
-    })
-    const made = requestsOf(listener.server)
-    const [socket] = await accepted
-    const paused = once(socket, 'pause')
-    client.send(paths(5000).map(get).join(''))
-    await paused
-    for (let turns = 0; turns < 20; turns++) await turn()
+    const { made, socket, answers } = await holdUp(open, paths(5000).map(get))
     expect(made()).toBeLessThanOrEqual(64)
     expect(socket.bytesRead).toBeLessThanOrEqual(64 * 1024)
-    first.resolve()
-    expect(marks(await client.take('</4999>'))).toEqual(paths(5000).map((path) => `<${path}>`))
+    expect(await answers()).toEqual(paths(5000).map((path) => `<${path}>`))
     expect(made()).toBe(5000)
   },
 )
@@ -152,25 +161,11 @@ test('empty lines in front of a request are passed on together', async () => {
 })
 
 test('of requests with many fields even fewer are made before the first is answered', async () => {
-  const first = signal()
-  const { listener, accepted, client } = await openPlain(async (req, res) => {
-    if (req.url === '/0') await first.promise
-    res.end(`<${req.url}>`)
-  })
-  const made = requestsOf(listener.server)
-  const [socket] = await accepted
-  const paused = once(socket, 'pause')
   const fields = 'a: b\r\n'.repeat(900)
-  client.send(
-    paths(100)
-      .map((path) => get(path).replace('Host: a\r\n', `Host: a\r\n${fields}`))
-      .join(''),
-  )
-  await paused
-  for (let turns = 0; turns < 20; turns++) await turn()
+  const requests = paths(100).map((path) => get(path).replace('Host: a\r\n', `Host: a\r\n${fields}`))
+  const { made, answers } = await holdUp(openPlain, requests)
   expect(made()).toBeLessThanOrEqual(3)
-  first.resolve()
-  expect(marks(await client.take('</99>'))).toEqual(paths(100).map((path) => `<${path}>`))
+  expect(await answers()).toEqual(paths(100).map((path) => `<${path}>`))
 })
 
 test('long bodies one behind the other are passed on whole, wherever the reads end', async () => {
@@ -218,21 +213,11 @@ test('what comes behind a handshake is not taken apart', async () => {
 })
 
 test('requests behind an upgrade that is ignored are answered in order, and few of them made at once', async () => {
-  const first = signal()
-  const { listener, accepted, client } = await openPlain(async (req, res) => {
-    if (req.url === '/0') await first.promise
-    res.end(`<${req.url}>`)
-  })
-  const made = requestsOf(listener.server)
-  const [socket] = await accepted
-  const paused = once(socket, 'pause')
   const [offer, ...others] = paths(1000).map(get)
-  client.send(offer!.replace('Host: a', 'Host: a\r\nConnection: Upgrade\r\nUpgrade: h2c') + others.join(''))
-  await paused
-  for (let turns = 0; turns < 20; turns++) await turn()
+  const ignored = offer!.replace('Host: a', 'Host: a\r\nConnection: Upgrade\r\nUpgrade: h2c')
+  const { made, answers } = await holdUp(openPlain, [ignored, ...others])
   expect(made()).toBeLessThanOrEqual(64)
-  first.resolve()
-  expect(marks(await client.take('</999>'))).toEqual(paths(1000).map((path) => `<${path}>`))
+  expect(await answers()).toEqual(paths(1000).map((path) => `<${path}>`))
 })
 
 test('the requests before one that is none are answered, and it is answered once', async () => {
