@@ -148,7 +148,7 @@ async function makeParts(path: string): Promise<void> {
 async function makePart(path: string, mode: number): Promise<void> {
   await ensureDirectory(path, mode)
   await checkOwner(path)
-  // Whatever the umask has left of it.
+  // One that was there may be closed to those who have to get through.
   await chmod(path, mode)
 }
 
@@ -159,8 +159,7 @@ async function makePart(path: string, mode: number): Promise<void> {
  */
 export async function mendStateDirectory(state: StateDirectory): Promise<void> {
   const { path, own, generation, workers, presence, ledger } = state
-  await ensureDirectory(path, 0o711)
-  await checkOwner(path)
+  await makePart(path, 0o711)
   // Before the look for who answers there: who takes it answers before there is a lock.
   const hasLock = existsSync(lockOf(path, generation))
   const isThere = hasLock && existsSync(workers) && existsSync(ledgerOf(path))
@@ -246,6 +245,8 @@ async function makeDirectory(path: string): Promise<void> {
 async function ensureDirectory(path: string, mode: number): Promise<void> {
   try {
     await mkdir(path, mode)
+    // Whatever the umask has left of it.
+    await chmod(path, mode)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EEXIST' && (await isDirectory(path))) return

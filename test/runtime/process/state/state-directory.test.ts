@@ -184,9 +184,13 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
   test.runIf(isMainThread)('can be passed through by the users of workers, whatever the umask', async () => {
     const before = process.umask(0o077)
     onTestFinished(() => void process.umask(before))
-    const state = await openStateDirectory(join(stateDirectory, 'own', 'state'))
-    const modes = [state.path, state.workers, state.own].map((path) => statSync(path).mode & 0o777)
-    expect(modes).toEqual([0o711, 0o711, 0o700])
+    const outer = join(stateDirectory, 'own', 'outer')
+    const state = await openStateDirectory(join(outer, 'state'))
+    const modes = () => [outer, state.path, state.workers, state.own].map((path) => statSync(path).mode & 0o777)
+    expect(modes()).toEqual([0o711, 0o711, 0o711, 0o700])
+    rmSync(outer, { recursive: true })
+    await mendStateDirectory(state)
+    expect(modes()).toEqual([0o711, 0o711, 0o711, 0o700])
     await closeStateDirectory(state)
   })
 
