@@ -234,7 +234,8 @@ class Exchange implements Dispatcher.DispatchHandler, Sender, Flow {
     this.#upstream?.give(lane)
     if (!this.#is('streaming')) return
     if (this.#closeDelimited) {
-      void this.#verify()
+      if (lane.reset === undefined) void this.#verify()
+      else this.#cut(lane.reset)
       return
     }
     if (trailers !== null && trailers.length > 0) {

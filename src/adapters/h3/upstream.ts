@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net'
 import { Client, buildConnector } from 'undici'
 import type { Lease, Session, WorkerAddress } from '../../index.ts'
+import { Ending } from './ending.ts'
 import { connectReused } from './intake.ts'
 import { Refusal } from './problem.ts'
-import { readOnWhenUnwritable } from './unwritable.ts'
 
 export interface UpstreamOptions {
   readonly connectTimeout: number
@@ -158,6 +158,7 @@ export class Lane {
   resume: (() => void) | undefined
   readonly #sendTimeout: number
   #socket: Socket | undefined
+  #ending: Ending | undefined
 
   constructor(upstream: Upstream, options: UpstreamOptions) {
     const { address, host } = upstream
@@ -168,7 +169,7 @@ export class Lane {
       connect: (target, callback) => {
         connect(target, (...result) => {
           const socket = result[1]
-          if (socket) this.#watch(socket)
+          if (socket) this.#watch(socket, 'socketPath' in address)
           callback(...result)
         })
       },
@@ -187,16 +188,17 @@ export class Lane {
     this.#socket?.setTimeout(waiting ? this.#sendTimeout : 0)
   }
 
-  #watch(socket: Socket): void {
+  /** What its connection was reset with: a response that ends with it may be cut. */
+  get reset(): Error | undefined {
+    return this.#ending?.reset
+  }
+
+  #watch(socket: Socket, isLocal: boolean): void {
     this.#socket = socket
-    readOnWhenUnwritable(socket)
-    // These come before undici's own listeners. One throws at the end of a connection whose parser is held back, until version 8
+    this.#ending = new Ending(socket, isLocal)
+    // Comes before undici's own listener, which throws at the end of a connection whose parser is held back, until version 8
     // (nodejs/undici#5360); nothing is left that could pile up by then.
     socket.on('end', () => this.resume?.())
-    // Another would take a reset for the proper end of a close-delimited response, or throw, too.
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNRESET') error.code = 'EPIPE'
-    })
     socket.on('timeout', () => socket.destroy(stalled()))
   }
 }

@@ -102,6 +102,24 @@ describe('a close-delimited response', () => {
     expect(await pool.idle()).toBe(0)
   })
 
+  test('is cut when the worker resets the connection within an upload, of which the next write is told first', async () => {
+    const worker = rawWorker(async (connection) => {
+      await connection.head()
+      await connection.takeBytes(1)
+      connection.send(`${head}some of it`)
+      connection.socket.once('data', () => connection.socket.resetAndDestroy())
+    })
+    const { port, pool } = await openScene(worker)
+    for (let upload = 0; upload < 20; upload++) {
+      const client = await dial(port)
+      client.send('POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nContent-Length: 1000000\r\n\r\nx')
+      await client.take('some of it')
+      client.send('x'.repeat(999_998))
+      expect(await client.rest()).not.toContain('0\r\n\r\n')
+    }
+    expect(await pool.idle()).toBe(0)
+  })
+
   test('cut towards an HTTP/1.0 client is a reset, as a close would look complete', async () => {
     const { port, pool } = await openScene((req, res) => {
       res.write('half')
