@@ -1,5 +1,6 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
+import { linger } from '../clients/linger.ts'
 import type { Flow, TurnBudget } from '../clients/turn-budget.ts'
 import { http2Request, stopUpload } from './http2.ts'
 import { Refusal } from './problem.ts'
@@ -107,16 +108,12 @@ const maxBuffered = 64 * 1024
 
 /**
  * Reads and drops what is left of a request's body, so that the connection can carry the next request. A client that
- * has much more to send, or takes long, loses the connection instead; one of HTTP/2 is told to stop.
+ * has much more to send, or takes long, loses the connection instead, behind the response; one of HTTP/2 is told to stop.
  */
-export function discard(req: IncomingMessage): void {
+export function discard(req: IncomingMessage, res: ServerResponse): void {
   let left = maxDiscarded
   if (req.readableEnded || req.destroyed || http2Request(req)?.stream.endAfterHeaders === true) return
-  const giveUp = () => {
-    if (stopUpload(req)) return
-    req.pause()
-    req.socket.destroySoon()
-  }
+  const giveUp = http2Request(req) === undefined ? linger(req, res) : () => stopUpload(req)
   const timer = setTimeout(giveUp, discardTimeout).unref()
   req.on('data', (chunk: Buffer) => {
     left -= chunk.length

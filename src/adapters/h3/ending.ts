@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { isReset } from '../clients/reset.ts'
 
 /**
  * How a connection to a worker ends. Whatever is sent on it is read first, and then an end is met, of which this knows whether it was
@@ -60,8 +61,8 @@ export class Ending {
    * that answers what was written after the end. Only what comes of a write tells, and be it of nothing.
    */
   #settle(end: () => void): void {
-    const isOpen = this.#isLocal || this.#socket.remoteAddress !== undefined
-    if (isOpen || this.#unwritten !== undefined || !this.#socket.writable) {
+    const isProper = this.#isLocal || !isReset(this.#socket)
+    if (isProper || this.#unwritten !== undefined || !this.#socket.writable) {
       this.#conclude(end)
       return
     }

@@ -68,7 +68,7 @@ function begin(
       requestHeaders(req, core.settings, { authority: undefined, prefix: '' })
       answerPing(res)
       limitSending(core, req, res)
-      if (!req.complete) discard(req)
+      if (!req.complete) discard(req, res)
       const seen = observationOf(req)
       if (seen !== undefined) seen.status = res.statusCode
       seen?.answered()

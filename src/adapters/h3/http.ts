@@ -374,7 +374,7 @@ class Exchange implements Dispatcher.DispatchHandler, Sender, Flow {
     // The worker answered without reading all of the request.
     if (!this.#req.complete) {
       this.#body?.destroy()
-      discard(this.#req)
+      discard(this.#req, this.#res)
     }
   }
 

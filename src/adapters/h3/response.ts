@@ -26,7 +26,7 @@ export function refuse(
   if (outOfStep.has(refusal.code)) res.shouldKeepAlive = false
   sendProblem(res, refusal, core.settings.retryAfter)
   limitSending(core, req, res, sessionId)
-  if (!req.complete) discard(req)
+  if (!req.complete) discard(req, res)
 }
 
 /** Bounds how long the last bytes of a response, which is written, wait for the client. */

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import type { RawConnection } from '../_scene.ts'
+import { dial } from '../_scene.ts'
 import { echo, expectInStep, openRawStage, request, response } from './_stage.ts'
 
 const size = 100_000
@@ -78,6 +80,30 @@ describe('an answer that comes before the upload is through', () => {
     socket.on('end', () => socket.destroy())
     await once(socket, 'close')
     expect(await stage.pool.idle()).toBe(0)
+  })
+
+  test.each([
+    ['and has more to send than is dropped', []],
+    ['that is closed behind it, as it asks', ['Connection: close']],
+  ])('and a client that takes it later, %s: it has all of it, and may send on', async (_name, fields) => {
+    const length = 700_000
+    const stage = await openEarly(`HTTP/1.1 413 Big\r\nContent-Length: ${length}\r\n\r\n${'b'.repeat(length)}`)
+    const accepted = once(stage.listener.server, 'connection') as Promise<[Socket]>
+    const client = await dial(stage.port)
+    client.socket.pause()
+    const [ours] = await accepted
+    const ended = once(ours, 'finish')
+    client.send(request('POST /upload HTTP/1.1', ['Content-Length: 20000000', ...fields], 'x'))
+    await stage.pool.until(() => stage.pool.acquired.length === 1 && stage.pool.open === 0)
+    client.send('x'.repeat(3_000_000))
+    await ended
+    client.send('x'.repeat(3_000_000))
+    client.socket.resume()
+    expect((await response(client)).body).toHaveLength(length)
+    expect(await client.rest()).toBe('')
+    const closed = once(ours, 'close')
+    client.socket.end()
+    await closed
   })
 
   test('and a worker that resets the connection with its answer unfinished: the client is cut', async () => {

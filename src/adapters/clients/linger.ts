@@ -1,0 +1,45 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { slicesOf } from './slices.ts'
+
+/** What a client gets to take what the system still holds for it. */
+const lingerTime = 10_000
+
+/**
+ * Has the connection of a request, of which more is to come than is wanted, end in stages (RFC 9112 §9.6): behind the response comes our
+ * end, and what the client sends is dropped until it ends, too, or for 10 seconds. To close at once, with bytes unread or still to
+ * come, is a reset, which takes along what the client has not got yet.
+ *
+ * @returns how to end it.
+ */
+export function linger(req: IncomingMessage, res: ServerResponse): () => void {
+  const { socket } = req
+  const slices = slicesOf(socket)
+  const destroySoon = socket.destroySoon.bind(socket)
+  if (slices === undefined) {
+    // Of a server that is not ours, nothing keeps the parser from going on to the next request but to close.
+    return () => {
+      req.pause()
+      destroySoon()
+    }
+  }
+  const end = () => {
+    slices.drop()
+    if (res.writableFinished) endInStages(socket)
+    else res.once('finish', () => endInStages(socket))
+  }
+  // How Node closes a connection behind a response that says so.
+  socket.destroySoon = end
+  req.once('close', () => {
+    socket.destroySoon = destroySoon
+  })
+  return end
+}
+
+function endInStages(socket: Socket): void {
+  if (socket.writableEnded) return
+  socket.end(() => {
+    const timer = setTimeout(() => socket.destroy(), lingerTime)
+    socket.once('close', () => clearTimeout(timer))
+  })
+}
