@@ -1,7 +1,8 @@
 import { rmSync } from 'node:fs'
-import { chmod, chown, mkdir } from 'node:fs/promises'
+import { chmod, chown } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Claim } from './claims.ts'
+import { makeDirectory } from './make-directory.ts'
 import { removeTree } from './removal.ts'
 
 /** The directories of one start of one worker. No other worker, and no other user, can read them. */
@@ -25,10 +26,10 @@ const REMOVAL = { recursive: true, force: true } as const
 export async function createDirectory(root: string, kind: 'own' | 'none', uid?: number): Promise<WorkerDirectory> {
   const home = join(root, 'home')
   const run = kind === 'own' ? join(root, 'run') : undefined
-  await mkdir(root, { mode: 0o700 })
+  await makeDirectory(root, 0o700)
   try {
     for (const path of [home, temporaryOf(home), ...(run === undefined ? [] : [run])]) {
-      await mkdir(path, { mode: 0o700 })
+      await makeDirectory(path, 0o700)
       if (uid !== undefined) await chown(path, uid, uid)
     }
     if (uid !== undefined) await chmod(root, 0o711)

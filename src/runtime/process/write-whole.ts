@@ -1,4 +1,4 @@
-import { rm, writeFile } from 'node:fs/promises'
+import { chmod, rm, writeFile } from 'node:fs/promises'
 
 /**
  * Writes a file of this user's alone, or leaves none. The system's error names it: that of a write, such as ENOSPC, would say
@@ -7,6 +7,8 @@ import { rm, writeFile } from 'node:fs/promises'
 export async function writeWhole(path: string, content: string | Buffer): Promise<void> {
   try {
     await writeFile(path, content, { mode: 0o600 })
+    // Whatever the umask has left of it.
+    await chmod(path, 0o600)
   } catch (error) {
     await rm(path, { force: true }).catch(() => {}) // Why it could not be written says more.
     const problem = error as NodeJS.ErrnoException

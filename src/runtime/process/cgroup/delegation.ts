@@ -1,5 +1,6 @@
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { readFile, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { makeDirectory } from '../make-directory.ts'
 import { findController } from './limits.ts'
 import type { Controller, Hierarchies } from './hierarchies.ts'
 
@@ -44,7 +45,7 @@ export async function passOn(directory: string, controllers: readonly string[]):
 
 async function moveToLeaf(directory: string): Promise<void> {
   const leaf = join(directory, LEAF)
-  await mkdir(leaf).catch((error: NodeJS.ErrnoException) => {
+  await makeDirectory(leaf, 0o755).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error
   })
   await enter(leaf)

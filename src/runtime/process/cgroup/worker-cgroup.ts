@@ -1,8 +1,9 @@
 import { rmdirSync, writeFileSync } from 'node:fs'
-import { mkdir, readFile, readdir, rmdir, writeFile } from 'node:fs/promises'
+import { readFile, readdir, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Claim } from '../claims.ts'
 import { killAll, killQuietly } from '../killed.ts'
+import { makeDirectory } from '../make-directory.ts'
 import type { DirectoryPlan, Setting } from './limits.ts'
 
 export interface CgroupDirectory {
@@ -120,7 +121,7 @@ export async function createCgroup(plans: readonly DirectoryPlan[], name: string
   try {
     for (const { parent, kind, settings } of plans) {
       const path = join(parent, name)
-      await mkdir(path)
+      await makeDirectory(path, 0o755)
       made.push({ kind, path })
       for (const setting of settings) await apply(path, setting)
     }

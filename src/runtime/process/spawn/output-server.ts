@@ -1,4 +1,4 @@
-import { rename, unlink } from 'node:fs/promises'
+import { chmod, rename, unlink } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileAt } from '../file.ts'
@@ -83,6 +83,8 @@ export class OutputServer {
       })
     })
     try {
+      // Whatever the umask has left of it: to connect is to write.
+      await chmod(draft, 0o600)
       await rename(draft, this.#path)
     } catch (error) {
       server.close()

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { rename, rm } from 'node:fs/promises'
+import { chmod, rename, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { fileAt } from '../file.ts'
@@ -33,6 +33,8 @@ export async function announce(path: string): Promise<void> {
   await once(server, 'listening')
   server.on('error', () => {}) // One that could not be accepted has its answer.
   try {
+    // Whatever the umask has left of it: to connect is to write.
+    await chmod(draft, 0o600)
     await rename(draft, path)
   } catch (error) {
     server.close()

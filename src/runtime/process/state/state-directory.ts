@@ -1,8 +1,9 @@
 import { constants, existsSync } from 'node:fs'
-import { chmod, lstat, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { chmod, lstat, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
 import { MAX_SOCKET_PATH } from '../address.ts'
+import { makeDirectory } from '../make-directory.ts'
 import { temporaryDirectory } from '../temporary.ts'
 import { identify } from './identity.ts'
 import { Ledger } from './ledger.ts'
@@ -46,7 +47,7 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
     }
     return usableDirectory(temporaryDirectory(), openPrivate, ', for want of another one')
   }
-  await makeDirectory(named)
+  await makeNamed(named)
   const state = await usableDirectory(named, async () => {
     await checkOwner(named)
     await checkContents(named)
@@ -228,7 +229,7 @@ async function removePrivate(path: string): Promise<void> {
   if (await removeSwept(workersOf(path))) await removeSwept(path)
 }
 
-async function makeDirectory(path: string): Promise<void> {
+async function makeNamed(path: string): Promise<void> {
   try {
     await ensureDirectory(path, 0o711)
   } catch (cause) {
@@ -244,9 +245,7 @@ async function makeDirectory(path: string): Promise<void> {
 /** Node's own recursive one never ends where nobody can make a directory, and where that is called ENOENT, as in /proc. */
 async function ensureDirectory(path: string, mode: number): Promise<void> {
   try {
-    await mkdir(path, mode)
-    // Whatever the umask has left of it.
-    await chmod(path, mode)
+    await makeDirectory(path, mode)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EEXIST' && (await isDirectory(path))) return

@@ -287,6 +287,37 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
       args: [join(directory, 'test/fixtures/runs-commands.mjs'), '{{socket}}'],
     }
 
+    test.each(levels)(
+      'a umask that leaves nobody any rights is in the way of nothing at level %s',
+      async (isolation) => {
+        const cgroups = await delegateCgroups(['pids', 'unified'], USER)
+        const fixtures = join(directory, 'test/fixtures')
+        const options = {
+          command: process.execPath,
+          args: [join(fixtures, 'echo-server.mjs'), '{{port}}'],
+          env: { HOME: '{{dir}}' },
+          isolation: isolation === 'full' ? { level: isolation, binds: [fixtures] } : isolation,
+          limits: { pids: 40 },
+        }
+        // The second start reads what the first has left.
+        const script = `
+        import { createPool, processWorker } from '${directory}/dist/index.js'
+        process.umask(0o777)
+        const options = { ...${JSON.stringify(options)}, stateDirectory: '${directory}/state-${isolation}' }
+        const outcomes = []
+        for (const start of [1, 2]) {
+          const pool = await createPool({ worker: processWorker(options) })
+          const lease = await pool.acquire('red')
+          outcomes.push(pool.stats().isolation)
+          lease.release()
+          await pool.close()
+        }
+        console.log(JSON.stringify(outcomes))`
+        const sound = { level: isolation, missing: [] }
+        expect(runAsUser(directory, script, { cgroups })).toEqual([sound, sound])
+      },
+    )
+
     test('a fork bomb ends at the limit, and goes with its worker, daemons too', async () => {
       const bomb = 'for i in $(seq 100); do setsid sleep 1000 >/dev/null 2>&1 & done'
       const body = `

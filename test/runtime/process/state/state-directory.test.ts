@@ -181,16 +181,18 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
     await closeStateDirectory(state)
   })
 
-  test.runIf(isMainThread)('can be passed through by the users of workers, whatever the umask', async () => {
-    const before = process.umask(0o077)
+  test.runIf(isMainThread)('has the modes that it and its files need, whatever the umask', async () => {
+    const before = process.umask(0o777)
     onTestFinished(() => void process.umask(before))
     const outer = join(stateDirectory, 'own', 'outer')
     const state = await openStateDirectory(join(outer, 'state'))
-    const modes = () => [outer, state.path, state.workers, state.own].map((path) => statSync(path).mode & 0o777)
-    expect(modes()).toEqual([0o711, 0o711, 0o711, 0o700])
+    const lock = join(state.path, `lock.${state.generation}`)
+    const paths = [outer, state.path, state.workers, state.own, state.presence, lock]
+    const modes = () => paths.map((path) => statSync(path).mode & 0o777)
+    expect(modes()).toEqual([0o711, 0o711, 0o711, 0o700, 0o600, 0o600])
     rmSync(outer, { recursive: true })
     await mendStateDirectory(state)
-    expect(modes()).toEqual([0o711, 0o711, 0o711, 0o700])
+    expect(modes()).toEqual([0o711, 0o711, 0o711, 0o700, 0o600, 0o600])
     await closeStateDirectory(state)
   })
 
