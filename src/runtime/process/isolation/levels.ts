@@ -113,7 +113,7 @@ function bubblewrap({ tools: { bwrap = 'bwrap' } }: Wrapping): string[] {
 }
 
 /** bubblewrap keeps every capability when root runs it: without another user it would be no wall at all. */
-function dropUser({ uid, tools: { setpriv = 'setpriv' } }: Wrapping): string[] {
+export function dropUser({ uid, tools: { setpriv = 'setpriv' } }: Pick<Wrapping, 'uid' | 'tools'>): string[] {
   if (uid === undefined) return []
   return [setpriv, '--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--inh-caps=-all', '--']
 }

@@ -19,6 +19,7 @@ import {
   withRunning,
   type ProbeResult,
 } from './trial.ts'
+import { findUserObstacle } from './user-obstacle.ts'
 
 /** What a level is tried out with. */
 export interface LevelProbe {
@@ -49,6 +50,8 @@ export async function probeLevel(
   const claims = new Claims()
   try {
     const user = level === 'full' && isRoot() ? 'own' : 'same'
+    const userObstacle = user === 'own' ? await findUserObstacle(grounds, found) : undefined
+    if (userObstacle !== undefined) return { probe, status: 'unavailable', ...userObstacle }
     const { directory, uid } = await claimPlace(grounds, { tenant: 'probe', cgroups: [], user, run: 'own' }, claims)
     const file = join(directory.root, 'filter')
     if (filter) await writeWhole(file, filter)

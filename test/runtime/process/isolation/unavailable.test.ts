@@ -1,6 +1,8 @@
-import { execFileSync } from 'node:child_process'
-import { symlinkSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { IsolationLevel } from 'corral'
 import { root } from '../../../_build.ts'
@@ -98,6 +100,58 @@ test.runIf(process.platform === 'linux' && process.geteuid?.() === 0)(
     ])
   },
 )
+
+describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a root', () => {
+  const script = `
+    import { createPool, diagnose, processWorker } from '${root}/dist/index.js'
+    const open = (onUnavailable) =>
+      createPool({ worker: processWorker({ command: 'node', isolation: 'full', onUnavailable }), size: { min: 0 } })
+    const refusal = await open('fail').catch(({ code, probe, message }) => ({ code, probe, message }))
+    const pool = await open('degrade')
+    await pool.close()
+    const found = (await diagnose()).find(({ probe }) => probe === 'level full')
+    console.log(JSON.stringify({ refusal, isolation: pool.stats().isolation, found }))`
+  const command = [process.execPath, '--input-type=module', '-e', script]
+
+  const refusedFor = (detail: string, fix: RegExp) => ({
+    refusal: {
+      code: 'SANDBOX_UNAVAILABLE',
+      probe: 'level full',
+      message: expect.stringMatching(new RegExp(`${detail}.* To mend it, ${fix.source}`)) as string,
+    },
+    isolation: { level: 'namespaces', missing: ['isolation "full"'] },
+    found: {
+      probe: 'level full',
+      status: 'unavailable',
+      detail: expect.stringContaining(detail) as string,
+      fix: expect.stringMatching(fix) as string,
+    },
+  })
+
+  test.each([
+    ['none of the users of workers', 1, 'user 66000 cannot be given a directory'],
+    ['a part of the users of workers', 70_000, 'user 99999 cannot be given a directory'],
+  ])('of a user namespace that has %s, level full is refused, with the users to map', async (_, count, detail) => {
+    const waiting = ['--user', 'sh', '-c', 'echo up; read go; exec "$@"', 'sh']
+    const child = spawn('unshare', [...waiting, ...command], { stdio: ['pipe', 'pipe', 'ignore'] })
+    await once(child.stdout, 'readable')
+    expect(String(child.stdout.read())).toBe('up\n')
+    for (const map of ['uid_map', 'gid_map']) writeFileSync(`/proc/${child.pid}/${map}`, `0 0 ${count}`)
+    child.stdin.end('go\n')
+    expect(JSON.parse(await text(child.stdout))).toEqual(refusedFor(detail, /map the users and groups 66000 to 99999/))
+  })
+
+  test.each([
+    ['chown', 'user 66000 cannot be given a directory'],
+    ['dac_override', 'user 66000 cannot be given a directory'],
+    ['setuid', 'no process can become user 66000'],
+    ['setgid', 'no process can become user 66000'],
+  ])('without the capability %s, level full is refused, with those that it needs', (capability, detail) => {
+    const without = ['--bounding-set', `-${capability}`, '--inh-caps', `-${capability}`, '--']
+    const outcome = execFileSync('setpriv', [...without, ...command], { encoding: 'utf8', stdio: 'pipe' })
+    expect(JSON.parse(outcome)).toEqual(refusedFor(detail, /give this process .*CAP_CHOWN.*CAP_SETUID.*CAP_SETGID/))
+  })
+})
 
 describe.each(['darwin', 'win32'] as const)('on %s', (platform) => {
   beforeEach(() => {
