@@ -1,10 +1,12 @@
+import { InvalidOptionError } from '../errors.ts'
 import { cgroupLimits } from './cgroup/limits.ts'
 import type { Claims } from './claims.ts'
-import { checkBinds } from './isolation/mounts.ts'
+import { checkBinds, isBare, type MountRequest } from './isolation/mounts.ts'
 import { prepareSandbox, type Sandbox, type SandboxRequest } from './isolation/sandbox.ts'
 import type { Grounds } from './place.ts'
 import { HelperSpawner } from './spawn/helper-spawner.ts'
 import { directSpawner, type Spawner } from './spawn/spawned-process.ts'
+import { Anchor } from './state/anchor.ts'
 import {
   closeStateDirectory,
   mendStateDirectory,
@@ -30,6 +32,7 @@ export interface Host extends Grounds {
 
 export interface HostRequest extends SandboxRequest {
   readonly stateDirectory?: string | undefined
+  readonly cwd?: string | undefined
 }
 
 /**
@@ -54,19 +57,28 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
       const released = claims.release().then(() => void releasing.delete(released))
       releasing.add(released)
     }
+    const isGuarded = sandbox.level !== 'full' || sandbox.dropsUser || !isBare(mountsOf(request, state.path))
+    const anchor = isGuarded ? undefined : await Anchor.at(state.path)
     const close = async () => {
       await Promise.all(releasing)
+      await anchor?.close()
       await spawner.close()
       await closeStateDirectory(state, LAST_TRY)
+    }
+    const putBack = async () => {
+      const isReplaced = anchor !== undefined && !(await anchor.holds())
+      // In one that is made anew, nothing would hide the next worker from those that run.
+      if (isReplaced && state.ledger.isUsed) throw displaced(state.path)
+      await mendStateDirectory(state)
+      if (isReplaced) await anchor.renew()
+      await spawner.mend()
     }
     let mending: Promise<void> | undefined
     // Starts that are under way together find the same things missing.
     const mend = () => {
-      mending ??= mendStateDirectory(state)
-        .then(() => spawner.mend())
-        .finally(() => {
-          mending = undefined
-        })
+      mending ??= putBack().finally(() => {
+        mending = undefined
+      })
       return mending
     }
     return { ...grounds, mend, sandbox, spawner, release, close }
@@ -74,6 +86,17 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
     await closeStateDirectory(state)
     throw error
   }
+}
+
+function mountsOf({ isolation: { binds }, cwd }: HostRequest, supervisor: string): MountRequest {
+  return { binds, cwd, supervisor }
+}
+
+function displaced(path: string): InvalidOptionError {
+  const what =
+    'a directory that nobody removes or replaces while there are workers, which could look into the one in its place'
+  const expected = `${what} (a start succeeds again when all of those have ended)`
+  return new InvalidOptionError('stateDirectory', expected, path)
 }
 
 function isPlain({ isolation, limits, stateDirectory }: HostRequest): boolean {

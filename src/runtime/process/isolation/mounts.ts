@@ -1,5 +1,5 @@
 import { existsSync, realpathSync } from 'node:fs'
-import { join, relative, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { InvalidOptionError } from '../../errors.ts'
 import type { Bind } from './options.ts'
 
@@ -28,24 +28,38 @@ export interface MountRequest {
  * so that what is hidden stays so below what is bound, and what is bound is there below what is hidden. The state directory
  * comes last of all, wherever a bind would show it.
  */
-export function planMounts({ binds, cwd, supervisor }: MountRequest): Mount[] {
-  const bound = binds.map((bind) => ({ ...bind, target: resolve(bind.target) }))
-  const hidden = HIDDEN.filter((path) => isThere(path, bound))
-  const mounts = [
-    ...hidden.map((target) => ({ type: 'empty', target, purpose: target === '/tmp' ? 'scratch' : 'hidden' }) as const),
-    ...[...bound, ...cwdBind(cwd, bound, hidden)].map((bind) => ({ type: 'bind', bind }) as const),
-  ]
-  const states = supervisor === undefined ? [] : placesOf(supervisor, bound)
-  return [
-    ...mounts.toSorted((a, b) => depth(targetOf(a)) - depth(targetOf(b))),
-    ...states.map((target) => ({ type: 'empty', target, purpose: 'hidden' }) as const),
-  ]
+export function planMounts(request: MountRequest): Mount[] {
+  const { mounts, states } = layOut(request)
+  return [...mounts, ...states.map((target) => ({ type: 'empty', target, purpose: 'hidden' }) as const)]
 }
 
-/** @throws `INVALID_OPTION` for what would show the state directory to workers, or leave it no place. */
+/**
+ * Whether a worker would see the state directory but for what is mounted on that itself. The system takes such a mount away when
+ * somebody else removes or replaces what it lies on.
+ */
+export function isBare(request: MountRequest): boolean {
+  const { mounts, states } = layOut(request)
+  return states.some((state) => mounts.findLast((mount) => isWithin(state, targetOf(mount)))?.type !== 'empty')
+}
+
+function layOut({ binds, cwd, supervisor }: MountRequest): { mounts: Mount[]; states: string[] } {
+  const given = binds.map((bind) => ({ ...bind, target: resolve(bind.target) }))
+  const hidden = HIDDEN.filter((path) => isThere(path, given))
+  const bound = [...given, ...cwdBind(cwd, given, hidden)]
+  const mounts = [
+    ...hidden.map((target) => ({ type: 'empty', target, purpose: target === '/tmp' ? 'scratch' : 'hidden' }) as const),
+    ...bound.map((bind) => ({ type: 'bind', bind }) as const),
+  ]
+  return {
+    mounts: mounts.toSorted((a, b) => depth(targetOf(a)) - depth(targetOf(b))),
+    states: supervisor === undefined ? [] : placesOf(supervisor, bound),
+  }
+}
+
+/** @throws `INVALID_OPTION` for what would show the state directory to workers, leave it no place, or let them move it, or a bind. */
 export function checkBinds(binds: readonly Bind[], supervisor: string): void {
   const state = realpath(supervisor)
-  for (const { source, target } of binds) {
+  for (const { source, target, access } of binds) {
     const at = resolve(target)
     if (isWithin(realpath(source), state) || isWithin(at, state) || isWithin(at, resolve(supervisor))) {
       throw new InvalidOptionError('isolation.binds', `paths outside of the state directory ${supervisor}`, source)
@@ -54,7 +68,28 @@ export function checkBinds(binds: readonly Bind[], supervisor: string): void {
       const expected = `targets that do not cover the state directory ${supervisor} (stateDirectory moves it)`
       throw new InvalidOptionError('isolation.binds', expected, target)
     }
+    if (access === 'read-only') continue
+    if (isMovable(supervisor, source)) {
+      const expected = `paths that may be read only, where the state directory ${supervisor} lies deeper in them (stateDirectory moves it)`
+      throw new InvalidOptionError('isolation.binds', expected, `${source}, read-write`)
+    }
+    const movable = binds.find((bind) => isMovable(bind.source, source))
+    if (movable !== undefined) {
+      const expected = `no path that lies deeper in ${source}, where workers may put a link in its place`
+      throw new InvalidOptionError('isolation.binds', expected, movable.source)
+    }
   }
+}
+
+/**
+ * Whether whoever may write to a directory can put something else in the place of a path: by renaming what is in between. What lies in
+ * it directly cannot be renamed, as something is mounted there.
+ */
+function isMovable(path: string, directory: string): boolean {
+  const writable = realpath(directory)
+  return [resolve(path), realpath(path)].some(
+    (name) => name !== writable && isWithin(dirname(name), writable) && dirname(name) !== writable,
+  )
 }
 
 /** A path that is bound itself is not hidden; one below what is bound is, as far as it is there. */

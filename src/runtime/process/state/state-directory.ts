@@ -1,6 +1,6 @@
 import { constants, existsSync } from 'node:fs'
-import { chmod, lstat, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { chmod, lstat, mkdtemp, readdir, realpath, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
 import { MAX_SOCKET_PATH } from '../address.ts'
 import { makeDirectory } from '../make-directory.ts'
@@ -48,12 +48,14 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
     return usableDirectory(temporaryDirectory(), openPrivate, ', for want of another one')
   }
   await makeNamed(named)
-  const state = await usableDirectory(named, async () => {
-    await checkOwner(named)
-    await checkContents(named)
-    return prepare(named, 'named')
+  // By no links, which others could have lead elsewhere; it must not be one itself.
+  const path = join(await realpath(dirname(resolve(named))), basename(resolve(named)))
+  const state = await usableDirectory(path, async () => {
+    await checkOwner(path)
+    await checkContents(path)
+    return prepare(path, 'named')
   })
-  await sweep(partsOf(named), (generation) => generation !== state.generation)
+  await sweep(partsOf(path), (generation) => generation !== state.generation)
   return state
 }
 
@@ -74,6 +76,8 @@ export async function closeStateDirectory(
   const isClean = await sweep(partsOf(path), (candidate) => candidate === generation, giveUpAfter)
   // First: when the lock says that nobody has the directory, nobody is to answer in it.
   await withdraw(presence)
+  // Of one that somebody has removed nothing is to be made anew.
+  if (!existsSync(own)) return
   // The number stays taken.
   if (kind === 'named') await writeLock(path, generation, null)
   // Otherwise it stays, with its ledger and a lock of the dead, by which a later start finds it.

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { checkBinds, planMounts } from '../../../../src/runtime/process/isolation/mounts.ts'
+import { checkBinds, isBare, planMounts, type MountRequest } from '../../../../src/runtime/process/isolation/mounts.ts'
 import type { Bind, IsolationOptions } from '../../../../src/runtime/process/isolation/options.ts'
 import { isolated, openPool, sh, stateDirectory, usesIsolation } from './_isolated.ts'
 
@@ -24,6 +24,14 @@ const bind = (source: string, target = source, access: Bind['access'] = 'read-on
   target,
   access,
 })
+
+const rw = (path: string) => bind(path, path, 'read-write')
+
+function linkTo(path: string): string {
+  const link = join(directory, 'link')
+  symlinkSync(path, link)
+  return link
+}
 
 /** What is mounted, in order. */
 function plan(binds: readonly Bind[], { cwd, supervisor }: { cwd?: string; supervisor?: string } = {}): string[] {
@@ -70,7 +78,6 @@ describe.runIf(process.platform === 'linux')('what a worker sees', () => {
   })
 
   test('a working directory takes no right from a bind, and is seen where it is hidden', () => {
-    const rw = (path: string) => bind(path, path, 'read-write')
     expect(of(plan([rw('/srv/app')], { cwd: '/srv/app' }), '/srv/app')).toEqual(['/srv/app read-write'])
     expect(of(plan([rw('/srv')], { cwd: '/srv/app' }), '/srv/app')).toEqual([])
     expect(of(plan([rw('/var')], { cwd: '/var/tmp/a' }), '/var/tmp/a')).toEqual(['/var/tmp/a read-only'])
@@ -104,10 +111,41 @@ describe('a bind is refused', () => {
     expect(() => checkBinds([bind('/opt', directory)], state)).toThrow('expected targets that do not cover')
   })
 
-  test('and not where it is above the state directory, or beside it', () => {
+  test.each([
+    ['that has the state directory deeper in it', () => [rw(directory)], 'paths that may be read only'],
+    ['the same by a link', () => [rw(linkTo(directory))], 'paths that may be read only'],
+    ['that has another deeper in it', () => [bind('/opt/a/b/c'), rw('/opt/a')], 'no path that lies deeper in /opt/a'],
+  ])('that workers may write to, and %s', (_, make, expected) => {
+    expect(() => checkBinds(make(), state)).toThrow(expected)
+  })
+
+  test('and not where it is above the state directory and may only be read, or is directly above, or beside it', () => {
     const beside = `${state}-2`
     mkdirSync(beside)
-    checkBinds([bind(directory), bind(dirname(state), '/mnt'), bind(beside)], state)
+    checkBinds([bind(directory), bind(dirname(state), '/mnt', 'read-write'), rw(beside)], state)
+    checkBinds([bind('/opt/a/b'), rw('/opt/a')], state)
+  })
+})
+
+describe.runIf(process.platform === 'linux')('the state directory is bare', () => {
+  test.each<[string, boolean, () => Partial<MountRequest>]>([
+    ['where everybody sees what is around it', true, () => ({ supervisor: '/var/lib/corral' })],
+    ['and not where that is hidden', false, () => ({ supervisor: '/home/corral/state' })],
+    ['below a bind', true, () => ({ binds: [bind('/home/corral')], supervisor: '/home/corral/state' })],
+    [
+      'below a bind to another place',
+      true,
+      () => ({ binds: [bind('/home', '/data')], supervisor: '/home/corral/state' }),
+    ],
+    [
+      'and not where what is hidden lies in the bind',
+      false,
+      () => ({ binds: [bind('/var')], supervisor: '/var/tmp/state' }),
+    ],
+    ['below the working directory', true, () => ({ cwd: '/home/corral', supervisor: '/home/corral/state' })],
+    ['below the working directory, by a link', true, () => ({ cwd: linkTo(dirname(state)), supervisor: state })],
+  ])('%s: %s', (_, bare, request) => {
+    expect(isBare({ binds: [], cwd: undefined, supervisor: undefined, ...request() })).toBe(bare)
   })
 })
 

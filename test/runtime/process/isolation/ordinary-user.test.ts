@@ -61,45 +61,6 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for a
     expect(fixtureProcesses()).toEqual([])
   }, 120_000)
 
-  test.each(['read-only', 'read-write'] as const)(
-    'a bind above the state directory, %s, shows a worker nothing of it but what is its own',
-    (access) => {
-      const args = [join(directory, 'test/fixtures/runs-commands.mjs'), '{{socket}}']
-      const binds = [
-        { source: directory, access },
-        { source: directory, target: '/mnt', access },
-      ]
-      const isolation = { level: 'full', network: 'none', binds }
-      const script = `
-        import { request } from 'node:http'
-        import { readdirSync } from 'node:fs'
-        import { createPool, processWorker } from '${directory}/dist/index.js'
-        const worker = processWorker(${JSON.stringify({ command: 'node', args, isolation })})
-        const pool = await createPool({ worker, size: { min: 0, max: 2 } })
-        const leases = [await pool.acquire('red'), await pool.acquire('blue')]
-        const [state] = readdirSync('${directory}').filter((name) => name.startsWith('corral-'))
-        const script =
-          'cd ' + state + ' && ls . w; ls own; ls /mnt/' + state + '; cat own/ledger/*; touch x; touch /mnt/' + state +
-          '/x; mv w v; touch $HOME/well && ls $HOME'
-        const output = await new Promise((resolve) => {
-          const options = { ...leases[0].worker.address, method: 'POST', agent: false }
-          request(options, async (response) => {
-            let text = ''
-            for await (const chunk of response) text += chunk
-            resolve(JSON.parse(text).output)
-          }).end('cd ${directory}; ' + script)
-        })
-        for (const lease of leases) lease.release()
-        await pool.close()
-        console.log(JSON.stringify(output))`
-      const lines = (runAsUser(directory, script) as string).split('\n')
-      const seen = lines.filter((line) => !/cannot|Permission denied|Read-only|No such file/.test(line))
-      expect(seen).toEqual(['.:', 'w', '', 'w:', expect.stringMatching(/^w\d+-[0-9a-f]{8}$/), 'tmp', 'well', ''])
-      expect(lines.filter((line) => /Read-only file system|Device or resource busy/.test(line))).toHaveLength(3)
-    },
-    60_000,
-  )
-
   // A mount of /proc has a mode of its own (Linux 5.8): where it were that of all others, they are left alone.
   const ownProc = 'before=$(stat -c %d /proc); mount -t proc proc /proc; [ "$before" != "$(stat -c %d /proc)" ]'
 

@@ -1,0 +1,34 @@
+import { open, type FileHandle } from 'node:fs/promises'
+import { fileAt } from '../file.ts'
+
+/** Tells whether the directory at a path is still the one that was there. */
+export class Anchor {
+  readonly #path: string
+  /** As long as it is open, no other file gets its number. */
+  #directory: FileHandle
+
+  private constructor(path: string, directory: FileHandle) {
+    this.#path = path
+    this.#directory = directory
+  }
+
+  static async at(path: string): Promise<Anchor> {
+    return new Anchor(path, await open(path))
+  }
+
+  async holds(): Promise<boolean> {
+    const { dev, ino } = await this.#directory.stat()
+    return (await fileAt(this.#path)) === `${dev}:${ino}`
+  }
+
+  /** Holds on to the directory that is there now. */
+  async renew(): Promise<void> {
+    const directory = await open(this.#path)
+    await this.#directory.close()
+    this.#directory = directory
+  }
+
+  close(): Promise<void> {
+    return this.#directory.close()
+  }
+}
