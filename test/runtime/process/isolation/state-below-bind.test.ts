@@ -60,7 +60,9 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for w
   test('one in which the state directory lies deeper is refused where they could move what is in between', () => {
     const body = `
       mkdirSync('${directory}/between', { recursive: true })
-      await open().catch(({ code, option, message }) => console.log(JSON.stringify({ code, option, message })))`
+      await open().then(
+        (pool) => pool.close().then(() => console.log('null')),
+        ({ code, option, message }) => console.log(JSON.stringify({ code, option, message })))`
     expect(run('read-write', body, 'between/state')).toMatchObject({
       code: 'INVALID_OPTION',
       option: 'isolation.binds',
