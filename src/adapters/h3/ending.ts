@@ -17,6 +17,8 @@ export class Ending {
   /** The first write that failed, as the other end had closed or reset the connection. */
   #unwritten: NodeJS.ErrnoException | undefined
   #reset: Error | undefined
+  #callback: Callback | undefined
+  #onWritten: Callback = () => {}
 
   constructor(socket: Socket, isLocal: boolean) {
     this.#socket = socket
@@ -25,8 +27,8 @@ export class Ending {
     const writev = socket._writev?.bind(socket)
     const push = socket.push.bind(socket)
     const destroy = socket.destroy.bind(socket)
-    socket._write = (chunk, encoding, callback) => write(chunk, encoding, this.#onWritten(callback))
-    if (writev) socket._writev = (chunks, callback) => writev(chunks, this.#onWritten(callback))
+    socket._write = (chunk, encoding, callback) => write(chunk, encoding, this.#afterwards(callback))
+    if (writev) socket._writev = (chunks, callback) => writev(chunks, this.#afterwards(callback))
     socket.push = (chunk, encoding) => {
       if (chunk !== null) return push(chunk, encoding)
       this.#settle(() => push(null))
@@ -45,15 +47,19 @@ export class Ending {
     return this.#reset
   }
 
-  #onWritten(callback: Callback): Callback {
-    return (error?: NodeJS.ErrnoException | null) => {
-      if (error?.code !== 'EPIPE' && error?.code !== 'ECONNRESET') {
-        callback(error)
-        return
-      }
-      this.#unwritten ??= error
-      callback(null)
+  /** What a stream has called after a write is the same function each time. */
+  #afterwards(callback: Callback): Callback {
+    if (callback !== this.#callback) {
+      this.#callback = callback
+      this.#onWritten = (error) => callback(this.#isTaken(error) ? null : error)
     }
+    return this.#onWritten
+  }
+
+  #isTaken(error: NodeJS.ErrnoException | null | undefined): boolean {
+    if (error?.code !== 'EPIPE' && error?.code !== 'ECONNRESET') return false
+    this.#unwritten ??= error
+    return true
   }
 
   /**
