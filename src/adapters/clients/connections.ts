@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
+import { linger } from './linger.ts'
 import { noticeReset, resetConnection } from './reset.ts'
 import { slicesOf, takeTurns } from './slices.ts'
 import type { TurnBudget } from './turn-budget.ts'
@@ -182,8 +183,8 @@ export class Connections {
     // Whoever has a response, or a part of it, must not get another one.
     if (isNext && !(within && last.headersSent)) {
       socket.write(malformed as string)
-      socket.destroySoon()
-      socket.setTimeout(malformedTimeout, () => socket.destroy())
+      linger(socket)
+      if (within) abandon(last)
     } else {
       socket.destroy()
     }
@@ -205,5 +206,9 @@ function peerOf({ remoteAddress, remotePort }: Socket): string {
 }
 
 const keepAliveDelay = 60_000
-/** What a client gets to take the answer to what is not HTTP. */
-const malformedTimeout = 10_000
+/** Has a response be over, as when its client has left, that something else was sent for. */
+function abandon(res: ServerResponse): void {
+  if (res.socket !== null) res.detachSocket(res.socket)
+  res.destroy()
+  res.emit('close')
+}

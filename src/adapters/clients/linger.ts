@@ -6,13 +6,23 @@ import { slicesOf } from './slices.ts'
 const lingerTime = 10_000
 
 /**
- * Has the connection of a request, of which more is to come than is wanted, end in stages (RFC 9112 §9.6): behind the response comes our
- * end, and what the client sends is dropped until it ends, too, or for 10 seconds. To close at once, with bytes unread or still to
- * come, is a reset, which takes along what the client has not got yet.
- *
- * @returns how to end it.
+ * Ends a connection behind what is written, in stages (RFC 9112 §9.6): our end comes first, and what the client sends, which is nobody's any
+ * more, is dropped until it ends, too, or for 10 seconds. To close at once, with bytes unread or still to come, is a reset, which takes
+ * along what the client has not got yet.
  */
-export function linger(req: IncomingMessage, res: ServerResponse): () => void {
+export function linger(socket: Socket): void {
+  if (socket.writableEnded) return
+  socket.end()
+  const timer = setTimeout(() => socket.destroy(), lingerTime)
+  socket.once('close', () => clearTimeout(timer))
+}
+
+/**
+ * Has the connection of a request, of which more is to come than is wanted, end in stages.
+ *
+ * @returns how to end it behind the response.
+ */
+export function lingerWithin(req: IncomingMessage, res: ServerResponse): () => void {
   const { socket } = req
   const slices = slicesOf(socket)
   const destroySoon = socket.destroySoon.bind(socket)
@@ -25,8 +35,8 @@ export function linger(req: IncomingMessage, res: ServerResponse): () => void {
   }
   const end = () => {
     slices.drop()
-    if (res.writableFinished) endInStages(socket)
-    else res.once('finish', () => endInStages(socket))
+    if (res.writableFinished) linger(socket)
+    else res.once('finish', () => linger(socket))
   }
   // How Node closes a connection behind a response that says so.
   socket.destroySoon = end
@@ -34,12 +44,4 @@ export function linger(req: IncomingMessage, res: ServerResponse): () => void {
     socket.destroySoon = destroySoon
   })
   return end
-}
-
-function endInStages(socket: Socket): void {
-  if (socket.writableEnded) return
-  socket.end(() => {
-    const timer = setTimeout(() => socket.destroy(), lingerTime)
-    socket.once('close', () => clearTimeout(timer))
-  })
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
-import { linger } from '../clients/linger.ts'
+import { lingerWithin } from '../clients/linger.ts'
 import type { Flow, TurnBudget } from '../clients/turn-budget.ts'
 import { http2Request, stopUpload } from './http2.ts'
 import { Refusal } from './problem.ts'
@@ -113,7 +113,7 @@ const maxBuffered = 64 * 1024
 export function discard(req: IncomingMessage, res: ServerResponse): void {
   let left = maxDiscarded
   if (req.readableEnded || req.destroyed || http2Request(req)?.stream.endAfterHeaders === true) return
-  const giveUp = http2Request(req) === undefined ? linger(req, res) : () => stopUpload(req)
+  const giveUp = http2Request(req) === undefined ? lingerWithin(req, res) : () => stopUpload(req)
   const timer = setTimeout(giveUp, discardTimeout).unref()
   req.on('data', (chunk: Buffer) => {
     left -= chunk.length

@@ -1,6 +1,7 @@
 import { ServerResponse } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { linger } from '../clients/linger.ts'
 import type { Core } from './core.ts'
 import { sendProblem } from './problem.ts'
 import { limitSending } from './response.ts'
@@ -28,7 +29,7 @@ export class UpgradeClient {
   readonly #early: Buffer[]
   #earlyBytes: number
   #reading = true
-  #onGone: (() => void) | undefined
+  #onOver: (() => void) | undefined
 
   /** @param stallTimeout longest time that a client may be held back until it is answered; `0`: no limit. */
   constructor(req: IncomingMessage, socket: Socket, head: Buffer, stallTimeout: number) {
@@ -44,7 +45,7 @@ export class UpgradeClient {
     socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
     socket.on('timeout', this.#onEnd)
-    socket.once('close', () => this.#onGone?.())
+    socket.once('close', () => this.#over())
     if (isAnswering(socket)) socket.destroy()
   }
 
@@ -52,9 +53,9 @@ export class UpgradeClient {
     return this.socket.destroyed
   }
 
-  /** Calls `listener` when the client has left. */
-  set onGone(listener: () => void) {
-    this.#onGone = listener
+  /** Calls `listener` when the client has left, or has got a response. */
+  set onOver(listener: () => void) {
+    this.#onOver = listener
   }
 
   /** Stops reading and returns what has been read. */
@@ -73,9 +74,9 @@ export class UpgradeClient {
     socket.on('drain', () => res.emit('drain'))
     res.on('finish', () => {
       res.detachSocket(socket)
-      socket.destroySoon()
+      linger(socket)
+      this.#over()
     })
-    // Unread bytes would turn the close into a reset, which can take the response back from under the client.
     socket.resume()
     return res
   }
@@ -87,6 +88,11 @@ export class UpgradeClient {
     const res = this.respond()
     sendProblem(res, refusal, core.settings.retryAfter)
     limitSending(core, this.req, res, sessionId)
+  }
+
+  #over(): void {
+    this.#onOver?.()
+    this.#onOver = undefined
   }
 
   #stop(): void {

@@ -58,7 +58,7 @@ type Phase =
   | 'handshaking'
   /** The client has been answered: with a tunnel, or with a refusal. */
   | 'answered'
-  /** The client's connection is gone. The lease is released. */
+  /** The client has got its response, or its connection is gone. The lease is released. */
   | 'closed'
 
 class Upgrade {
@@ -88,7 +88,7 @@ class Upgrade {
   async run(): Promise<void> {
     if (this.#client.gone) return
     this.#core.underway.webSockets++
-    this.#client.onGone = () => this.#closed()
+    this.#client.onOver = () => this.#closed()
     await this.#attempt()
   }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { linger } from '../../../src/adapters/clients/linger.ts'
+import { lingerWithin } from '../../../src/adapters/clients/linger.ts'
 import { takeTurns } from '../../../src/adapters/clients/slices.ts'
 import { TurnBudget } from '../../../src/adapters/clients/turn-budget.ts'
 
@@ -31,7 +31,7 @@ test('a connection that ends within an upload ends behind the response, is read 
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   onTestFinished(() => void vi.useRealTimers())
   const { client, req, res, ours, requests } = await open()
-  linger(req, res)()
+  lingerWithin(req, res)()
   res.write('first')
   await once(client, 'data')
   expect(ours.writableEnded).toBe(false)
@@ -52,7 +52,7 @@ test('a connection that ends within an upload ends behind the response, is read 
 
 test('one that is closed by itself behind the response does so, too, and one whose upload has come to its end does not', async () => {
   const { client, req, res, ours } = await open()
-  linger(req, res)
+  lingerWithin(req, res)
   client.write('x'.repeat(98))
   await once(req, 'close')
   const closed = once(ours, 'close')
@@ -64,7 +64,7 @@ test('one that is closed by itself behind the response does so, too, and one who
 test('a connection that ends within an upload is closed when its client ends, too', async () => {
   const { client, req, res, ours } = await open()
   res.end('all')
-  linger(req, res)()
+  lingerWithin(req, res)()
   await once(client, 'end')
   client.write('x'.repeat(1_000_000))
   const closed = once(ours, 'close')

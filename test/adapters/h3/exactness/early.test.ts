@@ -116,3 +116,32 @@ describe('an answer that comes before the upload is through', () => {
     expect(await stage.pool.idle()).toBe(0)
   })
 })
+
+describe('a refusal reaches a client that goes on sending', () => {
+  const handshake = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13']
+  const key = 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='
+
+  test.each([
+    ['of what is not HTTP', 400, request('POST / HTTP/1.1', [`Content-Length: ${size}`, 'Content-Length: 4'])],
+    ['of a bad handshake', 400, request('GET / HTTP/1.1', [...handshake, 'Sec-WebSocket-Key: A=='])],
+    ['of a handshake with a bad id', 400, request('GET / HTTP/1.1', [...handshake, key]).replace('red', 'r d')],
+    ['of a handshake, by the worker', 403, request('GET / HTTP/1.1', [...handshake, key])],
+  ])('%s: %i', async (_what, status, head) => {
+    const stage = await openRawStage(async (worker) => {
+      await worker.head()
+      worker.send('HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno')
+    })
+    const { client } = stage
+    client.socket.pause()
+    client.send(head)
+    for (let piece = 0; piece < 30; piece++) {
+      // As an upload is sent: what cannot be written any more ends it, with what was not read by then.
+      client.send('x'.repeat(100_000))
+      await new Promise(setImmediate)
+    }
+    client.socket.resume()
+    expect((await response(client)).status).toBe(status)
+    client.socket.end()
+    await stage.pool.until(() => stage.pool.open === 0)
+  })
+})
