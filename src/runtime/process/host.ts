@@ -1,7 +1,7 @@
 import { InvalidOptionError } from '../errors.ts'
 import { cgroupLimits } from './cgroup/limits.ts'
 import type { Claims } from './claims.ts'
-import { checkBinds, isBare, type MountRequest } from './isolation/mounts.ts'
+import { checkMounts, isBare } from './isolation/mounts.ts'
 import { prepareSandbox, type Sandbox, type SandboxRequest } from './isolation/sandbox.ts'
 import type { Grounds } from './place.ts'
 import { HelperSpawner } from './spawn/helper-spawner.ts'
@@ -46,7 +46,8 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
   if (isPlain(request) || process.platform === 'win32') return plainHost(request)
   const state = await openStateDirectory(request.stateDirectory)
   try {
-    checkBinds(request.isolation.binds, state.path)
+    const mounts = { binds: request.isolation.binds, cwd: request.cwd, supervisor: state.path }
+    if (request.isolation.level === 'full') checkMounts(mounts)
     const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
     const prepare = () => prepareSandbox(request, { ...grounds, mend: () => mendStateDirectory(state) })
     const sandbox = await usableDirectory(state.path, prepare)
@@ -57,7 +58,8 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
       const released = claims.release().then(() => void releasing.delete(released))
       releasing.add(released)
     }
-    const isGuarded = sandbox.level !== 'full' || sandbox.dropsUser || !isBare(mountsOf(request, state.path))
+    const isFull = sandbox.level === 'full'
+    const isGuarded = !isFull || sandbox.dropsUser || !isBare(mounts)
     const anchor = isGuarded ? undefined : await Anchor.at(state.path)
     const close = async () => {
       await Promise.all(releasing)
@@ -66,6 +68,8 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
       await closeStateDirectory(state, LAST_TRY)
     }
     const putBack = async () => {
+      // Others may have changed where a path leads.
+      if (isFull) checkMounts(mounts)
       const isReplaced = anchor !== undefined && !(await anchor.holds())
       // In one that is made anew, nothing would hide the next worker from those that run.
       if (isReplaced && state.ledger.isUsed) throw displaced(state.path)
@@ -86,10 +90,6 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
     await closeStateDirectory(state)
     throw error
   }
-}
-
-function mountsOf({ isolation: { binds }, cwd }: HostRequest, supervisor: string): MountRequest {
-  return { binds, cwd, supervisor }
 }
 
 function displaced(path: string): InvalidOptionError {

@@ -1,7 +1,10 @@
 import { tmpdir } from 'node:os'
-import { resolve } from 'node:path'
+import { realpath } from './file.ts'
 
-/** The directory for temporary files, which TMPDIR may name from the working directory: what is in it is written down, and mounted. */
+/**
+ * The directory for temporary files, which TMPDIR may name from the working directory, or by a link: what is in it is written down, and
+ * mounted.
+ */
 export function temporaryDirectory(): string {
-  return resolve(tmpdir())
+  return realpath(tmpdir())
 }

@@ -1,6 +1,7 @@
-import { existsSync, realpathSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
+import { existsSync, readlinkSync } from 'node:fs'
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import { InvalidOptionError } from '../../errors.ts'
+import { realpath } from '../file.ts'
 import type { Bind } from './options.ts'
 
 /** Sockets of services, other users' files, and whatever else lies about: an empty directory on each that exists. */
@@ -42,24 +43,31 @@ export function isBare(request: MountRequest): boolean {
   return states.some((state) => mounts.findLast((mount) => isWithin(state, targetOf(mount)))?.type !== 'empty')
 }
 
-function layOut({ binds, cwd, supervisor }: MountRequest): { mounts: Mount[]; states: string[] } {
+function layOut({ binds, cwd, supervisor }: MountRequest) {
   const given = binds.map((bind) => ({ ...bind, target: resolve(bind.target) }))
   const hidden = HIDDEN.filter((path) => isThere(path, given))
-  const bound = [...given, ...cwdBind(cwd, given, hidden)]
-  const mounts = [
+  const own = cwdBind(cwd, given, hidden)
+  const bound = [...given, ...own]
+  const mounts: Mount[] = [
     ...hidden.map((target) => ({ type: 'empty', target, purpose: target === '/tmp' ? 'scratch' : 'hidden' }) as const),
     ...bound.map((bind) => ({ type: 'bind', bind }) as const),
   ]
   return {
     mounts: mounts.toSorted((a, b) => depth(targetOf(a)) - depth(targetOf(b))),
     states: supervisor === undefined ? [] : placesOf(supervisor, bound),
+    /** Of the working directory. */
+    own,
   }
 }
 
-/** @throws `INVALID_OPTION` for what would show the state directory to workers, leave it no place, or let them move it, or a bind. */
-export function checkBinds(binds: readonly Bind[], supervisor: string): void {
+/**
+ * @throws `INVALID_OPTION` for what would show the state directory to workers, leave it no place, or let workers say where a mount
+ * comes from or goes to.
+ */
+export function checkMounts(request: MountRequest & { readonly supervisor: string }): void {
+  const { binds, cwd, supervisor } = request
   const state = realpath(supervisor)
-  for (const { source, target, access } of binds) {
+  for (const { source, target } of binds) {
     const at = resolve(target)
     if (isWithin(realpath(source), state) || isWithin(at, state) || isWithin(at, resolve(supervisor))) {
       throw new InvalidOptionError('isolation.binds', `paths outside of the state directory ${supervisor}`, source)
@@ -68,28 +76,63 @@ export function checkBinds(binds: readonly Bind[], supervisor: string): void {
       const expected = `targets that do not cover the state directory ${supervisor} (stateDirectory moves it)`
       throw new InvalidOptionError('isolation.binds', expected, target)
     }
-    if (access === 'read-only') continue
-    if (isMovable(supervisor, source)) {
-      const expected = `paths that may be read only, where the state directory ${supervisor} lies deeper in them (stateDirectory moves it)`
-      throw new InvalidOptionError('isolation.binds', expected, `${source}, read-write`)
-    }
-    const movable = binds.find((bind) => isMovable(bind.source, source))
-    if (movable !== undefined) {
-      const expected = `no path that lies deeper in ${source}, where workers may put a link in its place`
-      throw new InvalidOptionError('isolation.binds', expected, movable.source)
-    }
   }
+  if (cwd !== undefined && isWithin(realpath(cwd), state)) {
+    throw new InvalidOptionError('cwd', `a directory outside of the state directory ${supervisor}`, cwd)
+  }
+  for (const bind of binds) if (bind.access === 'read-write') checkSteadiness(bind, request)
 }
 
 /**
- * Whether whoever may write to a directory can put something else in the place of a path: by renaming what is in between. What lies in
- * it directly cannot be renamed, as something is mounted there.
+ * Workers can rename and replace what lies in a bind that they may write to, and have it lead anywhere. Something that is mounted there
+ * is safe from that only until somebody else replaces it, which takes the mount away.
  */
-function isMovable(path: string, directory: string): boolean {
-  const writable = realpath(directory)
-  return [resolve(path), realpath(path)].some(
-    (name) => name !== writable && isWithin(dirname(name), writable) && dirname(name) !== writable,
-  )
+function checkSteadiness(writable: Bind, request: MountRequest & { readonly supervisor: string }): void {
+  const { binds, supervisor } = request
+  const area = realpath(writable.source)
+  const isSource = (path: string) => isBelow(path, area)
+  const isTarget = (path: string) => isSource(path) || isBelow(path, resolve(writable.target))
+  // Directly in it, it cannot be renamed, and is watched.
+  if (trailOf(dirname(supervisor)).some(isSource)) {
+    const expected = `paths that may be read only, where the state directory ${supervisor} lies deeper in them (stateDirectory moves it)`
+    throw new InvalidOptionError('isolation.binds', expected, `${writable.source}, read-write`)
+  }
+  const expected = `a path that does not lead through ${writable.source}, where workers could have it lead elsewhere`
+  for (const bind of binds) {
+    if (bind === writable) continue
+    if (trailOf(bind.source).some(isSource)) throw new InvalidOptionError('isolation.binds', expected, bind.source)
+    if (trailOf(bind.target).some(isTarget)) throw new InvalidOptionError('isolation.binds', expected, bind.target)
+  }
+  for (const { source } of layOut(request).own) {
+    if (trailOf(source).some(isSource)) throw new InvalidOptionError('cwd', expected, source)
+  }
+}
+
+/** What lies on the way to a path, each of which decides where that leads: directories, and links, which are followed. */
+function trailOf(path: string): string[] {
+  const trail: string[] = []
+  const left = resolve(path).split('/')
+  let at = '/'
+  while (left.length > 0) {
+    const here = resolve(at, left.shift() as string)
+    // Of links in a circle.
+    if (trail.length > MAX_TRAIL) break
+    trail.push(here)
+    const link = linkAt(here)
+    if (link !== undefined) left.unshift(...link.split('/'))
+    at = link === undefined ? here : isAbsolute(link) ? '/' : dirname(here)
+  }
+  return trail
+}
+
+const MAX_TRAIL = 1_000
+
+function linkAt(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined // No link.
+  }
 }
 
 /** A path that is bound itself is not hidden; one below what is bound is, as far as it is there. */
@@ -129,15 +172,10 @@ function depth(path: string): number {
   return path.split('/').length
 }
 
-function isWithin(path: string, directory: string): boolean {
-  return path === directory || path.startsWith(directory.endsWith('/') ? directory : `${directory}/`)
+function isBelow(path: string, directory: string): boolean {
+  return path !== directory && isWithin(path, directory)
 }
 
-/** With all links followed; of what is not there, as it is. */
-function realpath(path: string): string {
-  try {
-    return realpathSync(path)
-  } catch {
-    return resolve(path)
-  }
+function isWithin(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(directory.endsWith('/') ? directory : `${directory}/`)
 }

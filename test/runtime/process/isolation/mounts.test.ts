@@ -2,18 +2,21 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { checkBinds, isBare, planMounts, type MountRequest } from '../../../../src/runtime/process/isolation/mounts.ts'
+import { checkMounts, isBare, planMounts, type MountRequest } from '../../../../src/runtime/process/isolation/mounts.ts'
 import type { Bind, IsolationOptions } from '../../../../src/runtime/process/isolation/options.ts'
+import { fixturePath } from '../../../_processes.ts'
 import { isolated, openPool, sh, stateDirectory, usesIsolation } from './_isolated.ts'
 
 usesIsolation()
 
 let directory: string
 let state: string
+let area: string
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'mounts-'))
   state = join(directory, 'above', 'state')
+  area = join(directory, 'area')
   mkdirSync(state, { recursive: true })
 })
 
@@ -27,10 +30,14 @@ const bind = (source: string, target = source, access: Bind['access'] = 'read-on
 
 const rw = (path: string) => bind(path, path, 'read-write')
 
-function linkTo(path: string): string {
-  const link = join(directory, 'link')
+function linkTo(path: string, link = join(directory, 'link')): string {
+  rmSync(link, { force: true })
   symlinkSync(path, link)
   return link
+}
+
+function check(binds: readonly Bind[], cwd?: string): void {
+  checkMounts({ binds, cwd, supervisor: state })
 }
 
 /** What is mounted, in order. */
@@ -70,8 +77,7 @@ describe.runIf(process.platform === 'linux')('what a worker sees', () => {
   })
 
   test('the state directory comes last, under every name that a bind gives it', () => {
-    const link = join(directory, 'link')
-    symlinkSync(join(directory, 'above'), link)
+    const link = linkTo(join(directory, 'above'))
     const binds = [bind(directory), bind(dirname(state), '/data', 'read-write'), bind(link, '/other')]
     const hidden = plan(binds, { supervisor: state }).slice(-3)
     expect(hidden).toEqual([`${state} hidden`, '/data/state hidden', '/other/state hidden'])
@@ -90,15 +96,9 @@ describe('a bind is refused', () => {
     ['of the state directory', () => bind(state)],
     ['of something in it', () => bind(join(state, 'own', 'ledger'), '/mnt')],
     ['to a place in it', () => bind('/opt', join(state, 'w'))],
-    [
-      'of it by a link',
-      () => {
-        symlinkSync(state, join(directory, 'link'))
-        return bind(join(directory, 'link'), '/mnt')
-      },
-    ],
+    ['of it by a link', () => bind(linkTo(state), '/mnt')],
   ])('%s', (_, make) => {
-    expect(() => checkBinds([make()], state)).toThrow(
+    expect(() => check([make()])).toThrow(
       expect.objectContaining({
         code: 'INVALID_OPTION',
         option: 'isolation.binds',
@@ -108,22 +108,67 @@ describe('a bind is refused', () => {
   })
 
   test('that would leave the state directory no place', () => {
-    expect(() => checkBinds([bind('/opt', directory)], state)).toThrow('expected targets that do not cover')
+    expect(() => check([bind('/opt', directory)])).toThrow('expected targets that do not cover')
   })
 
-  test.each([
-    ['that has the state directory deeper in it', () => [rw(directory)], 'paths that may be read only'],
-    ['the same by a link', () => [rw(linkTo(directory))], 'paths that may be read only'],
-    ['that has another deeper in it', () => [bind('/opt/a/b/c'), rw('/opt/a')], 'no path that lies deeper in /opt/a'],
-  ])('that workers may write to, and %s', (_, make, expected) => {
-    expect(() => checkBinds(make(), state)).toThrow(expected)
+  test('that workers may write to, with the state directory deeper in it', () => {
+    expect(() => check([rw(directory)])).toThrow('paths that may be read only')
+    expect(() => check([rw(linkTo(directory))])).toThrow('paths that may be read only')
+  })
+
+  test.each<[string, () => Bind]>([
+    ['that lies in it', () => bind(join(area, 'a'))],
+    ['that lies deeper in it', () => bind(join(area, 'a', 'b'), '/opt')],
+    ['that is not there, in it', () => bind(join(area, 'none'), '/opt')],
+    ['by a link into it', () => bind(linkTo(join(area, 'a')))],
+    ['that is a link in it', () => bind(linkTo('/usr', join(area, 'link')), '/opt')],
+    [
+      'by links of which one lies in it',
+      () => {
+        linkTo('/usr', join(area, 'a', 'link'))
+        return bind(linkTo(join(area, 'a', 'link')), '/opt')
+      },
+    ],
+    ['by a link of which a part leads through it', () => bind(linkTo(`${area}/a/../../../usr`), '/opt')],
+    ['that goes to a place in it', () => bind('/usr', join(area, 'a', 'b'))],
+    ['that goes to where it is seen', () => bind('/usr', '/srv/area/a')],
+  ])('beside one that workers may write to: %s', (_, make) => {
+    mkdirSync(join(area, 'a'), { recursive: true })
+    const made = make()
+    expect(() => check([bind(area, '/srv/area', 'read-write'), made])).toThrow(
+      `a path that does not lead through ${area}, where workers could have it lead elsewhere`,
+    )
+    check([bind(area, '/srv/area'), made])
   })
 
   test('and not where it is above the state directory and may only be read, or is directly above, or beside it', () => {
     const beside = `${state}-2`
     mkdirSync(beside)
-    checkBinds([bind(directory), bind(dirname(state), '/mnt', 'read-write'), rw(beside)], state)
-    checkBinds([bind('/opt/a/b'), rw('/opt/a')], state)
+    check([bind(directory), bind(dirname(state), '/mnt', 'read-write')])
+    check([bind(directory), rw(beside)])
+    check([bind(directory), rw(dirname(state))])
+    check([
+      bind(linkTo(directory)),
+      bind(linkTo(join(directory, 'circle'), join(directory, 'circle')), '/opt'),
+      rw(beside),
+    ])
+  })
+})
+
+describe('a working directory is refused', () => {
+  test('in the state directory, also by a link', () => {
+    for (const cwd of [state, join(state, 'w'), join(linkTo(state), 'w')]) {
+      expect(() => check([], cwd)).toThrow('"cwd": expected a directory outside of the state directory')
+    }
+  })
+
+  test('in what workers may write to, unless they see it there', () => {
+    mkdirSync(join(area, 'a'), { recursive: true })
+    expect(() => check([bind(area, '/srv', 'read-write')], join(area, 'a'))).toThrow(
+      'a path that does not lead through',
+    )
+    check([rw(area)], join(area, 'a'))
+    check([bind(area, '/srv', 'read-write')], area)
   })
 })
 
@@ -162,19 +207,21 @@ describe.runIf(process.platform === 'linux')('at level full', () => {
     await openPool(isolated('full', { stateDirectory: stateOf }))
   })
 
-  test.each(['/mnt', '/home', '/run', '/media', '/var/tmp', '/var'].filter((path) => existsSync(path)))(
-    '%s is writable when it is bound to be',
-    async (path) => {
-      const { isolation, ...options } = isolated('full')
-      const { binds = [] } = isolation as IsolationOptions
-      const source = { source: path, access: 'read-write' } as const
-      const { pool } = await openPool({ ...options, isolation: { level: 'full', binds: [...binds, source] } })
-      using lease = await pool.acquire('red')
-      const { output } = await sh(
-        lease,
-        `awk '$5 == "${path}" { print substr($6, 1, 2) }' /proc/self/mountinfo | tail -n 1`,
-      )
-      expect(output).toBe('rw\n')
-    },
-  )
+  test.each(
+    ['/mnt', '/home', '/run', '/media', '/var/tmp', '/var'].filter(
+      // What the workers are made of may not lie in it.
+      (path) => existsSync(path) && !fixturePath('runs-commands').startsWith(`${path}/`),
+    ),
+  )('%s is writable when it is bound to be', async (path) => {
+    const { isolation, ...options } = isolated('full')
+    const { binds = [] } = isolation as IsolationOptions
+    const source = { source: path, access: 'read-write' } as const
+    const { pool } = await openPool({ ...options, isolation: { level: 'full', binds: [...binds, source] } })
+    using lease = await pool.acquire('red')
+    const { output } = await sh(
+      lease,
+      `awk '$5 == "${path}" { print substr($6, 1, 2) }' /proc/self/mountinfo | tail -n 1`,
+    )
+    expect(output).toBe('rw\n')
+  })
 })
