@@ -67,9 +67,21 @@ export class ActorPool implements Pool {
   }
 
   async start(): Promise<void> {
-    const { signal } = this.#settings
+    const { signal, forceSignal } = this.#settings
     const giveUp = () => this.#drain(0)
+    const kill = () => void this.close({ force: true })
     signal?.addEventListener('abort', giveUp, { once: true })
+    forceSignal?.addEventListener('abort', kill, { once: true })
+    try {
+      await this.#starting()
+    } finally {
+      signal?.removeEventListener('abort', giveUp)
+      forceSignal?.removeEventListener('abort', kill)
+    }
+  }
+
+  async #starting(): Promise<void> {
+    const { signal, forceSignal } = this.#settings
     this.actor.start()
     this.#stopObserving = this.#settings.host?.observe((usage) => {
       this.#host = usage
@@ -79,10 +91,10 @@ export class ActorPool implements Pool {
       this.#running.promise.then(() => true),
       this.#stopped.promise.then(() => false),
     ])
-    signal?.removeEventListener('abort', giveUp)
-    if (started && !signal?.aborted) return
+    if (started && !signal?.aborted && !forceSignal?.aborted) return
     await this.#stopped.promise
     signal?.throwIfAborted()
+    forceSignal?.throwIfAborted()
     const { output } = this.actor.getSnapshot()
     throw output?.failure ? new WorkerStartError(output.failure) : new PoolClosedError('POOL_CLOSED')
   }

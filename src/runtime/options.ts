@@ -28,6 +28,8 @@ export interface PoolOptions {
   readonly inspect?: ((event: InspectionEvent) => void) | undefined
   /** Gives up starting when it aborts: what was started is stopped, and `createPool` rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined
+  /** Kills what is still being stopped for {@link PoolOptions.signal} when it aborts, or what has been started until then. */
+  readonly forceSignal?: AbortSignal | undefined
   /**
    * What looks at the CPU and the memory of the host, for `stats().host` and {@link PressureOptions}. `false`: nothing does.
    *
@@ -230,6 +232,7 @@ export interface PoolSettings {
   readonly onEvent: ((event: PoolEvent) => void) | undefined
   readonly inspect: ((event: InspectionEvent) => void) | undefined
   readonly signal: AbortSignal | undefined
+  readonly forceSignal: AbortSignal | undefined
   readonly clock: Clock
 }
 
@@ -329,6 +332,7 @@ const fields = z.strictObject({
   onEvent: callback<(event: PoolEvent) => void>().optional(),
   inspect: callback<(event: InspectionEvent) => void>().optional(),
   signal: abortSignal.optional(),
+  forceSignal: abortSignal.optional(),
   host: z
     .union([
       z.literal(false),
@@ -390,6 +394,7 @@ export function resolveOptions(options: PoolOptions): PoolSettings {
     onEvent: rest.onEvent,
     inspect: rest.inspect,
     signal: rest.signal,
+    forceSignal: rest.forceSignal,
     clock: rest.clock ?? systemClock,
   }
 }

@@ -218,11 +218,31 @@ describe('createPool', () => {
     expect(backend.workers.map(({ stops }) => stops)).toEqual([1, 1])
   })
 
+  test('a force signal kills what the other one is stopping, or what has been started', async () => {
+    for (const isStopping of [true, false]) {
+      const [polite, force] = [new AbortController(), new AbortController()]
+      const backend = new FakeBackend({ ready: false, stops: false })
+      const signals = { signal: polite.signal, forceSignal: force.signal }
+      const { starting, clock } = startPool({ size: { min: 2 }, ...signals }, backend)
+      await settled()
+      if (isStopping) {
+        polite.abort(new Error('changed my mind'))
+        expect(await isSettled(starting)).toBe(false)
+      }
+      force.abort(new Error('now'))
+      expect(await rejection(starting)).toEqual(new Error(isStopping ? 'changed my mind' : 'now'))
+      expectNothingLeft(backend, clock)
+      expect(backend.workers.map(({ kills }) => kills > 0)).toEqual([true, true])
+    }
+  })
+
   test('a signal that has aborted starts nothing', async () => {
     const backend = new FakeBackend()
     const reason = new Error('too late')
     const { starting } = startPool({ signal: AbortSignal.abort(reason) }, backend)
     expect(await rejection(starting)).toBe(reason)
+    const forced = startPool({ forceSignal: AbortSignal.abort(reason) }, backend)
+    expect(await rejection(forced.starting)).toBe(reason)
     expect(backend.calls).toBe(0)
   })
 

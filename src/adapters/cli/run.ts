@@ -3,6 +3,7 @@ import {
   type CorralError,
   InvalidOptionError,
   type Pool,
+  type PoolOptions,
   createPool,
   isCorralError,
   processWorker,
@@ -127,7 +128,7 @@ async function serve(
     report({ type: 'admin.listening', url: parts.admin.url, port: parts.admin.port })
   }
   const ended = AbortSignal.any([stop, crash])
-  const pool = await startPool(options, report, telemetry, ended)
+  const pool = await startPool(options, report, telemetry, { signal: ended, forceSignal: cut })
   parts.pool = pool
   report({ type: 'pool.running', workers: pool.stats().workers })
   ended.throwIfAborted()
@@ -190,7 +191,12 @@ function listenAdmin(
   return listening(adminFlags, () => admin.listen({ hostname, port }))
 }
 
-function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, signal: AbortSignal): Promise<Pool> {
+function startPool(
+  options: RunOptions,
+  report: Report,
+  { onEvent }: Telemetry,
+  signals: Pick<PoolOptions, 'signal' | 'forceSignal'>,
+): Promise<Pool> {
   const worker = processWorker({
     command: options.command,
     args: options.args,
@@ -206,7 +212,7 @@ function startPool(options: RunOptions, report: Report, { onEvent }: Telemetry, 
     worker,
     ...options.pool,
     onEvent,
-    signal,
+    ...signals,
   })
 }
 

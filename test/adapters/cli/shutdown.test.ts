@@ -12,7 +12,7 @@ import { root } from '../../_build.ts'
 import { fixtureProcesses, leavesNoProcess } from '../../_processes.ts'
 import { canFreeze, freeze } from '../../runtime/process/_cgroups.ts'
 import { createStoppingNode } from '../../runtime/process/_stopping-node.ts'
-import { type Cli, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
+import { type Cli, corral, get, getJson, run, urlOf, usesCli, worker } from './_cli.ts'
 
 const isFreezable = await canFreeze()
 const main = `${root}dist/adapters/cli/main.js`
@@ -304,6 +304,22 @@ describe('a signal', () => {
     expect((await fetch(`${admin}/stats`)).status).toBe(503)
     cli.kill('SIGTERM')
     expect(await cli.exit).toMatchObject({ code: 0 })
+    expect(fixtureProcesses()).toEqual([])
+  })
+
+  test('a second time kills the workers that are still starting', async () => {
+    const state = mkdtempSync(join(tmpdir(), 'state-'))
+    onTestFinished(() => rmSync(state, { recursive: true }))
+    const options = ['--grace', '10m', '--start-timeout', '10m', '--state-dir', state, '--verbose']
+    const deaf = ['sh', '-c', 'trap "" TERM; echo deaf; while :; do sleep 1; done']
+    const cli = corral(['run', '--port', '0', '--json', ...options, ...worker('never-ready').slice(0, -2), ...deaf])
+    await cli.line('worker.output', { line: 'deaf' })
+    cli.kill('SIGTERM')
+    await cli.line('worker.draining')
+    await killUntilExit(cli, 'SIGTERM')
+    expect(await cli.exit).toMatchObject({ code: 1 })
+    expect((await cli.exit).stdout).toContain('"signal":"SIGKILL"')
+    expect(readdirSync(join(state, 'own'))).toEqual(['ledger'])
     expect(fixtureProcesses()).toEqual([])
   })
 
