@@ -76,12 +76,13 @@ export async function closeStateDirectory(
   const isClean = await sweep(partsOf(path), (candidate) => candidate === generation, giveUpAfter)
   // First: when the lock says that nobody has the directory, nobody is to answer in it.
   await withdraw(presence)
-  // Of one that somebody has removed nothing is to be made anew.
-  if (!existsSync(own)) return
-  // The number stays taken.
-  if (kind === 'named') await writeLock(path, generation, null)
+  // The number stays taken. Of one that somebody has removed nothing is made anew.
+  if (kind === 'named') {
+    if (existsSync(own)) await writeLock(path, generation, null)
+    return
+  }
   // Otherwise it stays, with its ledger and a lock of the dead, by which a later start finds it.
-  else if (isClean) await removePrivate(path)
+  if (isClean) await removePrivate(path)
 }
 
 /**

@@ -196,6 +196,18 @@ describe.runIf(process.platform !== 'win32')('a state directory', () => {
     await closeStateDirectory(state)
   })
 
+  test('that is removed, or another one in its place, is closed as it is', async () => {
+    const path = join(stateDirectory, 'own', 'state')
+    const replaced = [() => {}, () => mkdirSync(path)]
+    for (const [index, replace] of replaced.entries()) {
+      const state = await openStateDirectory(path)
+      rmSync(path, { recursive: true })
+      replace()
+      await closeStateDirectory(state)
+      expect(existsSync(path) && readdirSync(path)).toEqual(index === 0 ? false : [])
+    }
+  })
+
   test.each(['own', 'own/ledger', 'w'])(
     'of which %s is for others to write to is refused, and nothing removed',
     async (part) => {
