@@ -90,7 +90,8 @@ function begin(
 /** Takes an upgrade that lies under `base`. */
 export async function handleUpgrade(core: Core, client: UpgradeClient, base: string | undefined): Promise<void> {
   const seen = observe('websocket', client.req, core.settings)
-  if (seen !== undefined) client.socket.once('close', () => seen.end())
+  // Behind the upgrade's own listener, which knows the last of its figures.
+  if (seen !== undefined) client.whenOver(() => queueMicrotask(() => seen.end()))
   if (isVanished(client.socket)) {
     client.socket.destroy()
     return

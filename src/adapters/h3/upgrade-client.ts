@@ -29,7 +29,7 @@ export class UpgradeClient {
   readonly #early: Buffer[]
   #earlyBytes: number
   #reading = true
-  #onOver: (() => void) | undefined
+  readonly #onOver: (() => void)[] = []
 
   /** @param stallTimeout longest time that a client may be held back until it is answered; `0`: no limit. */
   constructor(req: IncomingMessage, socket: Socket, head: Buffer, stallTimeout: number) {
@@ -54,8 +54,8 @@ export class UpgradeClient {
   }
 
   /** Calls `listener` when the client has left, or has got a response. */
-  set onOver(listener: () => void) {
-    this.#onOver = listener
+  whenOver(listener: () => void): void {
+    this.#onOver.push(listener)
   }
 
   /** Stops reading and returns what has been read. */
@@ -72,7 +72,10 @@ export class UpgradeClient {
     res.shouldKeepAlive = false
     res.assignSocket(socket)
     socket.on('drain', () => res.emit('drain'))
+    // Whoever ends before it is all sent has left.
+    socket.on('end', this.#onEnd)
     res.on('finish', () => {
+      socket.off('end', this.#onEnd)
       res.detachSocket(socket)
       linger(socket)
       this.#over()
@@ -91,8 +94,7 @@ export class UpgradeClient {
   }
 
   #over(): void {
-    this.#onOver?.()
-    this.#onOver = undefined
+    for (const listener of this.#onOver.splice(0)) listener()
   }
 
   #stop(): void {

@@ -3,6 +3,7 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { errors } from 'undici'
 import type { Lease } from '../../index.ts'
+import { isReset } from '../clients/reset.ts'
 import type { Core } from './core.ts'
 import { expectsUnknown, maxCollected, nameWorker, requestHeaders, responseHead } from './headers.ts'
 import type { Forward } from './forward.ts'
@@ -11,6 +12,7 @@ import type { Observation } from './observe.ts'
 import { observationOf, replacements } from './observe.ts'
 import { Refusal } from './problem.ts'
 import { isReasonPhrase, limitSending, senderOf, writeHead } from './response.ts'
+import { relayRefusal } from './refused-upgrade.ts'
 import { rewriteLocation } from './target.ts'
 import { Tunnel } from './tunnel.ts'
 import type { UpgradeClient } from './upgrade-client.ts'
@@ -74,6 +76,8 @@ class Upgrade {
   /** Whether there has been a connection to the worker: without one nothing was sent. */
   #isConnected = false
   #startedOver = false
+  /** Whether the worker's connection was reset. */
+  #isReset = false
   /** What had passed on the client's connection when the two were joined; only for whoever wants to know. */
   #joinedAt: { readonly read: number; readonly written: number } | undefined
 
@@ -88,7 +92,7 @@ class Upgrade {
   async run(): Promise<void> {
     if (this.#client.gone) return
     this.#core.underway.webSockets++
-    this.#client.onOver = () => this.#closed()
+    this.#client.whenOver(() => this.#closed())
     await this.#attempt()
   }
 
@@ -166,12 +170,15 @@ class Upgrade {
         path: this.#request.target,
         headers,
         setHost: false,
-        createConnection: () =>
-          upstream.open().once('connect', () => {
+        createConnection: () => {
+          const worker = upstream.open().once('connect', () => {
             this.#isConnected = true
             clearTimeout(timer)
             timer = arm(headersTimeout)
-          }),
+          })
+          this.#watchReset(worker)
+          return worker
+        },
       })
       // Node would leave out the rest without a word; their size is limited all the same.
       shake.maxHeadersCount = 0
@@ -286,44 +293,48 @@ class Upgrade {
     )
     this.#phase = 'answered'
     const res = this.#client.respond()
-    const cut = () => res.destroy()
     this.#request.answered(status, head.headers, this.#lease as Lease)
     writeHead(req, res, status, reason, head.headers)
-    if (this.#seen !== undefined) this.#observeRefusal(res, answer, this.#seen)
-    answer.on('error', cut)
-    answer.on('end', () => void this.#finishRefusal(res, head.closeDelimited))
-    res.on('close', () => answer.destroy())
-    answer.pipe(res, { end: false })
-    const { sendLimit, settings } = this.#core
-    const sender = senderOf(this.#core, req, res, this.#request.sessionId)
-    answer.on('data', () => {
-      if (res.writableNeedDrain) sendLimit.add(sender)
-    })
-    const { bodyTimeout } = settings.upstream
-    answer.setTimeout(bodyTimeout, () => {
-      // Whom the client holds back is not to blame.
-      if (answer.isPaused()) return
-      this.#report(new Refusal('UPSTREAM_TIMEOUT', { cause: new errors.BodyTimeoutError() }))
-      cut()
+    if (this.#seen !== undefined) {
+      const seen = this.#seen
+      seen.status = status
+      res.once('finish', () => seen.answered())
+    }
+    relayRefusal(this.#core, answer, res, {
+      sender: senderOf(this.#core, req, res, this.#request.sessionId),
+      onPiece: (bytes) => {
+        this.#lease?.touch()
+        if (this.#seen !== undefined) this.#seen.bytesOut += bytes
+      },
+      onEnd: () => void this.#finishRefusal(res, head.closeDelimited),
+      onCut: (cause) => this.#cutRefusal(res, cause),
     })
   }
 
-  #observeRefusal(res: ServerResponse, answer: IncomingMessage, seen: Observation): void {
-    seen.status = answer.statusCode
-    answer.on('data', (chunk: Buffer) => (seen.bytesOut += chunk.length))
-    res.once('finish', () => seen.answered())
+  /** To close a unix socket with bytes unread is a reset, too, and loses nothing. */
+  #watchReset(worker: Socket): void {
+    if ('socketPath' in (this.#upstream as Upstream).address) return
+    worker.prependListener('end', () => (this.#isReset ||= isReset(worker)))
+    worker.prependListener('error', ({ code }: NodeJS.ErrnoException) => (this.#isReset ||= code === 'ECONNRESET'))
   }
 
   async #finishRefusal(res: ServerResponse, closeDelimited: boolean): Promise<void> {
-    if (closeDelimited && !(await (this.#upstream as Upstream).isAlive())) {
-      res.destroy()
+    if (closeDelimited && (this.#isReset || !(await (this.#upstream as Upstream).isAlive()))) {
+      this.#cutRefusal(res, new Error('The worker died within a response, or reset its connection'))
       return
     }
     res.end()
     limitSending(this.#core, this.#client.req, res, this.#request.sessionId)
   }
 
-  /** Tells of a tunnel that is cut. */
+  #cutRefusal(res: ServerResponse, cause: unknown): void {
+    if (res.destroyed) return
+    this.#seen?.cut()
+    res.destroy()
+    void judge(cause, this.#upstream as Upstream).then((refusal) => this.#report(refusal))
+  }
+
+  /** Tells of what is cut. */
   #report(refusal: Refusal): void {
     this.#core.report(this.#client.req, refusal, { sessionId: this.#request.sessionId, cut: true })
   }

@@ -1,0 +1,101 @@
+import { once } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { PassThrough } from 'node:stream'
+import { describe, expect, test, vi } from 'vitest'
+import type { GatewayOptions, RequestRecord } from 'corral/h3'
+import { TurnBudget } from '../../../src/adapters/clients/turn-budget.ts'
+import type { Core } from '../../../src/adapters/h3/core.ts'
+import { relayRefusal } from '../../../src/adapters/h3/refused-upgrade.ts'
+import type { RawConnection } from './_scene.ts'
+import { dial, openScene, rawWorker, signal } from './_scene.ts'
+
+const handshake = [
+  'GET / HTTP/1.1',
+  'Host: a',
+  'X-Session-Id: red',
+  'Connection: Upgrade',
+  'Upgrade: websocket',
+  'Sec-WebSocket-Version: 13',
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  '',
+  '',
+].join('\r\n')
+const head = 'HTTP/1.1 403 No\r\n'
+
+/** A client whose handshake a worker answers by hand, and that gets no upgrade. */
+async function open(answer: (worker: RawConnection) => unknown, options: Partial<GatewayOptions> = {}) {
+  const ended: Promise<void>[] = []
+  const records: RequestRecord[] = []
+  const worker = rawWorker(async (connection) => {
+    await connection.head()
+    ended.push(once(connection.socket, 'close').then(() => {}))
+    connection.socket.on('end', () => connection.socket.end())
+    await answer(connection)
+  })
+  const scene = await openScene(worker, { onRequest: (record) => records.push(record), ...options })
+  const client = await dial(scene.port)
+  client.send(handshake)
+  return { ...scene, client, records, ended }
+}
+
+describe('the answer of a worker that does not upgrade', () => {
+  test.each(['end', 'destroy', 'resetAndDestroy'] as const)(
+    'is given up when the client leaves (%s), however long it would go on',
+    async (leave) => {
+      const { client, pool, ended } = await open((worker) => worker.send(`${head}Content-Length: 9\r\n\r\nbig`))
+      await client.take('big')
+      client.socket[leave]()
+      expect(await pool.idle()).toBe(0)
+      await ended[0]
+    },
+  )
+
+  test('has its head sent before its body comes', async () => {
+    const { client } = await open((worker) => worker.send(`${head}Content-Length: 9\r\n\r\n`))
+    expect(await client.head()).toMatch(/^HTTP\/1\.1 403 No/)
+  })
+
+  test.each<[string, string, (worker: RawConnection) => unknown]>([
+    ['shorter than its length', 'Content-Length: 9\r\n\r\nbig', ({ socket }) => socket.end()],
+    ['within chunks', 'Transfer-Encoding: chunked\r\n\r\n3\r\nbig\r\n', ({ socket }) => socket.end()],
+    ['by what is no chunk', 'Transfer-Encoding: chunked\r\n\r\n3\r\nbig\r\nzz\r\n', () => {}],
+    ['by a reset, without a length', '\r\nbig', ({ socket }) => socket.resetAndDestroy()],
+  ])('is cut where it breaks off, %s, and that is told', async (_how, rest, breakOff) => {
+    const worker = signal<RawConnection>()
+    const { client, pool, failures, records } = await open((connection) => {
+      connection.send(head + rest)
+      worker.resolve(connection)
+    })
+    await client.take('big')
+    breakOff(await worker.promise)
+    expect(await client.rest()).not.toMatch(/0\r\n\r\n$/)
+    expect(await pool.idle()).toBe(0)
+    await vi.waitFor(() => expect([failures.length, records.length]).toEqual([1, 1]))
+    expect(failures).toMatchObject([{ code: 'UPSTREAM_FAILED', status: undefined }])
+    expect(records).toMatchObject([{ outcome: 'cut', code: 'UPSTREAM_FAILED' }])
+  })
+
+  test('is recorded when it is over, whether or not the client closes', async () => {
+    const { client, records } = await open((worker) => worker.send(`${head}Content-Length: 3\r\n\r\nbig`))
+    expect(await client.rest()).toMatch(/big$/)
+    await vi.waitFor(() => expect(records).toHaveLength(1))
+    expect(records).toMatchObject([{ outcome: 'answered', status: 403, bytesOut: 3 }])
+    expect(client.socket.destroyed).toBe(false)
+  })
+
+  test('takes turns with all other bodies', async () => {
+    const turnBudget = new TurnBudget()
+    const [answer, res] = [new PassThrough(), new PassThrough()]
+    Object.assign(answer, { setTimeout: () => {} })
+    Object.assign(res, { flushHeaders: () => {} })
+    const core = { turnBudget, settings: { upstream: { bodyTimeout: 0 } } } as unknown as Core
+    const listeners = { sender: {} as never, onPiece: () => {}, onEnd: () => {}, onCut: () => {} }
+    relayRefusal(core, answer as unknown as IncomingMessage, res as unknown as ServerResponse, listeners)
+    turnBudget.spend(1024 * 1024)
+    answer.write('piece')
+    await once(res.resume(), 'data')
+    expect(answer.isPaused()).toBe(true)
+    const resumed = once(answer, 'resume')
+    await resumed
+  })
+})
