@@ -187,3 +187,19 @@ export async function textOf(req: IncomingMessage): Promise<string> {
   for await (const chunk of req.setEncoding('latin1')) text += chunk as string
   return text
 }
+
+/** A WebSocket handshake of the session `red`, with `fields` besides. */
+export function handshakeOf({ target = '/', host = 'a', fields = [] as readonly string[] } = {}): string {
+  return [
+    `GET ${target} HTTP/1.1`,
+    `Host: ${host}`,
+    'X-Session-Id: red',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    ...fields,
+    '',
+    '',
+  ].join('\r\n')
+}

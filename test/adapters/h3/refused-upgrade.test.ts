@@ -7,19 +7,8 @@ import { TurnBudget } from '../../../src/adapters/clients/turn-budget.ts'
 import type { Core } from '../../../src/adapters/h3/core.ts'
 import { relayRefusal } from '../../../src/adapters/h3/refused-upgrade.ts'
 import type { RawConnection } from './_scene.ts'
-import { dial, openScene, rawWorker, signal } from './_scene.ts'
+import { dial, handshakeOf, openScene, rawWorker, signal } from './_scene.ts'
 
-const handshake = [
-  'GET / HTTP/1.1',
-  'Host: a',
-  'X-Session-Id: red',
-  'Connection: Upgrade',
-  'Upgrade: websocket',
-  'Sec-WebSocket-Version: 13',
-  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-  '',
-  '',
-].join('\r\n')
 const head = 'HTTP/1.1 403 No\r\n'
 
 /** A client whose handshake a worker answers by hand, and that gets no upgrade. */
@@ -34,7 +23,7 @@ async function open(answer: (worker: RawConnection) => unknown, options: Partial
   })
   const scene = await openScene(worker, { onRequest: (record) => records.push(record), ...options })
   const client = await dial(scene.port)
-  client.send(handshake)
+  client.send(handshakeOf())
   return { ...scene, client, records, ended }
 }
 
@@ -42,11 +31,15 @@ describe('the answer of a worker that does not upgrade', () => {
   test.each(['end', 'destroy', 'resetAndDestroy'] as const)(
     'is given up when the client leaves (%s), however long it would go on',
     async (leave) => {
-      const { client, pool, ended } = await open((worker) => worker.send(`${head}Content-Length: 9\r\n\r\nbig`))
+      const { client, pool, ended, records, failures } = await open((worker) =>
+        worker.send(`${head}Content-Length: 9\r\n\r\nbig`),
+      )
       await client.take('big')
       client.socket[leave]()
       expect(await pool.idle()).toBe(0)
       await ended[0]
+      await vi.waitFor(() => expect(records).toMatchObject([{ outcome: 'left', status: 403 }]))
+      expect(failures).toEqual([])
     },
   )
 

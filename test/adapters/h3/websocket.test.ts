@@ -10,19 +10,9 @@ import { QueueFullError } from 'corral'
 import { fromPath, fromQuery } from 'corral/h3'
 import { Pour } from './_pour.ts'
 import type { RawConnection, Scene } from './_scene.ts'
-import { dial, fieldsOf, openScene, rawWorker, signal } from './_scene.ts'
+import { dial, fieldsOf, handshakeOf, openScene, rawWorker, signal } from './_scene.ts'
 
-const handshake = [
-  'GET /chat?x=%zz HTTP/1.1',
-  'Host: example.org',
-  'X-Session-Id: red',
-  'Connection: Upgrade',
-  'Upgrade: websocket',
-  'Sec-WebSocket-Version: 13',
-  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-  '',
-  '',
-].join('\r\n')
+const handshake = handshakeOf({ target: '/chat?x=%zz', host: 'example.org' })
 
 const accepted =
   'HTTP/1.1 101 Switching  Protocols\r\nX-CasE: 1\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n' +

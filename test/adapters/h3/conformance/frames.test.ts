@@ -7,7 +7,7 @@ import { expect, test } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { timeLimit } from '../../../support/time-limit.ts'
 import { FakePool } from '../_pool.ts'
-import { RawConnection, listenOn, openGateway, rawWorker } from '../_scene.ts'
+import { RawConnection, listenOn, openGateway, rawWorker, handshakeOf } from '../_scene.ts'
 import type { Case } from './_cases.ts'
 import { frame, goodbye, opcodes, sections } from './_cases.ts'
 
@@ -29,18 +29,7 @@ async function openEcho(maxPayload = 16 * 1024 * 1024) {
 }
 
 function handshake({ extensions }: Case): string {
-  return [
-    'GET / HTTP/1.1',
-    'Host: a',
-    'X-Session-Id: red',
-    'Connection: Upgrade',
-    'Upgrade: websocket',
-    'Sec-WebSocket-Version: 13',
-    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-    ...(extensions === undefined ? [] : [`Sec-WebSocket-Extensions: ${extensions}`]),
-    '',
-    '',
-  ].join('\r\n')
+  return handshakeOf({ fields: extensions === undefined ? [] : [`Sec-WebSocket-Extensions: ${extensions}`] })
 }
 
 /** Everything that a client gets, up to the server's close or the end of the connection. */
