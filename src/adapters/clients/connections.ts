@@ -206,6 +206,7 @@ function peerOf({ remoteAddress, remotePort }: Socket): string {
 }
 
 const keepAliveDelay = 60_000
+
 /** Has a response be over, as when its client has left, that something else was sent for. */
 function abandon(res: ServerResponse): void {
   if (res.socket !== null) res.detachSocket(res.socket)
