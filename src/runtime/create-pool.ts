@@ -7,7 +7,8 @@ import type { Pool } from './pool.ts'
  *
  * @throws `INVALID_OPTION`; `SANDBOX_UNAVAILABLE` when this machine cannot isolate or limit workers as asked;
  * `STATE_DIRECTORY_IN_USE`; `WORKER_START_FAILED` or `WORKER_START_TIMEOUT` when one of the first workers, or what starts
- * them, cannot be started, once everything that was started is stopped again; the reason of `options.signal`, or of `options.forceSignal`, when it aborts.
+ * them, cannot be started, once everything that was started is stopped again; the reason of `options.signal`, or of
+ * `options.forceSignal`, when it aborts.
  */
 export async function createPool(options: PoolOptions): Promise<Pool> {
   const settings = resolveOptions(options)
@@ -20,15 +21,14 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
 }
 
 async function openBackend({ backend, signal: polite, forceSignal }: PoolSettings): Promise<void> {
-  const signals = [polite, forceSignal].filter((one) => one !== undefined)
-  const signal = signals.length === 2 ? AbortSignal.any(signals) : signals[0]
+  const signal = AbortSignal.any([polite, forceSignal].filter((one) => one !== undefined))
   try {
     await backend.open?.(signal)
   } catch (error) {
-    signal?.throwIfAborted()
+    signal.throwIfAborted()
     throw error
   }
-  if (!signal?.aborted) return
+  if (!signal.aborted) return
   await backend.close?.()
   throw signal.reason
 }
