@@ -1,8 +1,8 @@
 import { InvalidOptionError } from '../errors.ts'
 import { cgroupLimits } from './cgroup/limits.ts'
 import type { Claims } from './claims.ts'
-import { checkMounts, isBare } from './isolation/mounts.ts'
 import { prepareSandbox, type Sandbox, type SandboxRequest } from './isolation/sandbox.ts'
+import { Sight } from './isolation/sight.ts'
 import type { Grounds } from './place.ts'
 import { HelperSpawner } from './spawn/helper-spawner.ts'
 import { directSpawner, type Spawner } from './spawn/spawned-process.ts'
@@ -21,6 +21,8 @@ const LAST_TRY = 1_000
 export interface Host extends Grounds {
   readonly sandbox: Sandbox
   readonly spawner: Spawner
+  /** What workers see of the file system; absent: all that their user does. */
+  readonly sight?: Sight | undefined
   /**
    * Releases what a worker held whose processes are gone. Resolves when that need not be waited for: it can be before it is
    * done, and {@link Host.close} waits for the rest.
@@ -45,9 +47,9 @@ export interface HostRequest extends SandboxRequest {
 export async function openHost(request: HostRequest, signal?: AbortSignal): Promise<Host> {
   if (isPlain(request) || process.platform === 'win32') return plainHost(request)
   const state = await openStateDirectory(request.stateDirectory)
+  const wanted = new Sight({ binds: request.isolation.binds, cwd: request.cwd, supervisor: state.path })
   try {
-    const mounts = { binds: request.isolation.binds, cwd: request.cwd, supervisor: state.path }
-    if (request.isolation.level === 'full') checkMounts(mounts)
+    if (request.isolation.level === 'full') wanted.plan()
     const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
     const prepare = () => prepareSandbox(request, { ...grounds, mend: () => mendStateDirectory(state) })
     const sandbox = await usableDirectory(state.path, prepare)
@@ -58,21 +60,20 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
       const released = claims.release().then(() => void releasing.delete(released))
       releasing.add(released)
     }
-    const isFull = sandbox.level === 'full'
-    const isGuarded = !isFull || sandbox.dropsUser || !isBare(mounts)
-    const anchor = isGuarded ? undefined : await Anchor.at(state.path)
+    const sight = sandbox.level === 'full' ? wanted : undefined
+    const anchor = sight && (await Anchor.at(state.path))
     const close = async () => {
       await Promise.all(releasing)
+      sight?.forget()
       await anchor?.close()
       await spawner.close()
       await closeStateDirectory(state, LAST_TRY)
     }
     const putBack = async () => {
-      // Others may have changed where a path leads.
-      if (isFull) checkMounts(mounts)
+      if (!state.ledger.isUsed) sight?.forget()
       const isReplaced = anchor !== undefined && !(await anchor.holds())
-      // In one that is made anew, nothing would hide the next worker from those that run.
-      if (isReplaced && state.ledger.isUsed) throw displaced(state.path)
+      // In one that is made anew, nothing would hide the next worker from those that run, but for a user of its own.
+      if (isReplaced && sight?.isBare && !sandbox.dropsUser) throw displaced(state.path)
       await mendStateDirectory(state)
       if (isReplaced) await anchor.renew()
       await spawner.mend()
@@ -85,8 +86,9 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
       })
       return mending
     }
-    return { ...grounds, mend, sandbox, spawner, release, close }
+    return { ...grounds, mend, sandbox, spawner, sight, release, close }
   } catch (error) {
+    wanted.forget()
     await closeStateDirectory(state)
     throw error
   }

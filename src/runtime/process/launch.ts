@@ -106,14 +106,13 @@ async function toRequest(
   const level = levels[sandbox.level]
   const wrapper = level.wrap({
     network: sandbox.network,
-    binds: settings.isolation.binds,
+    mounts: host.sight?.plan() ?? [],
     limits: sandbox.limits,
     cgroupEntries: cgroup?.entries ?? [],
     uid,
     tools: sandbox.tools,
     directory,
     socket: socketOf(template, sandbox.limits),
-    supervisor: host.root,
     cwd: settings.cwd,
   })
   const [command = settings.command, ...rest] = [...wrapper, settings.command, ...args]

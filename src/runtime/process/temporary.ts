@@ -1,10 +1,11 @@
 import { tmpdir } from 'node:os'
-import { realpath } from './file.ts'
+import { resolve } from 'node:path'
+import { follow, readLink } from './follow.ts'
 
 /**
  * The directory for temporary files, which TMPDIR may name from the working directory, or by a link: what is in it is written down, and
  * mounted.
  */
 export function temporaryDirectory(): string {
-  return realpath(tmpdir())
+  return follow(resolve(tmpdir()), { linkAt: readLink })
 }

@@ -1,12 +1,13 @@
 import { temporaryOf } from '../directory.ts'
 import { SOCKET_DIRECTORY } from './inside.ts'
-import { planMounts, type Mount } from './mounts.ts'
-import type { Bind, IsolationLevel, IsolationSettings, Limits } from './options.ts'
+import type { Mount } from './mounts.ts'
+import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
 
 /** What the command of one worker is wrapped with. */
 export interface Wrapping {
   readonly network: IsolationSettings['network']
-  readonly binds: readonly Bind[]
+  /** What of the file system is covered, at `full`. */
+  readonly mounts: readonly Mount[]
   readonly limits: Limits
   /** Files of cgroups to write `0` to, from inside and before anything else. */
   readonly cgroupEntries: readonly string[]
@@ -18,8 +19,6 @@ export interface Wrapping {
   readonly directory?: { readonly root: string; readonly home: string; readonly run: string | undefined } | undefined
   /** Where its unix socket is: in the directory, or in the sandbox alone; absent: it has none. */
   readonly socket?: 'disk' | 'memory' | undefined
-  /** Directory of the supervisor, with those of all workers: hidden from each. */
-  readonly supervisor?: string | undefined
   /** Working directory; absent: that of this process, or the private one where that cannot be seen. */
   readonly cwd?: string | undefined
 }
@@ -118,8 +117,7 @@ export function dropUser({ uid, tools: { setpriv = 'setpriv' } }: Pick<Wrapping,
   return [setpriv, '--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--inh-caps=-all', '--']
 }
 
-function walls({ network, binds, limits, directory, socket, supervisor, cwd }: Wrapping): string[] {
-  const mounts = planMounts({ binds, cwd, supervisor })
+function walls({ network, mounts, limits, directory, socket, cwd }: Wrapping): string[] {
   const temporary = ['--size', String(limits.disk ?? TEMPORARY_BYTES)]
   const rights = ['--unshare-uts', '--unshare-cgroup-try', '--unshare-user-try', '--cap-drop', 'ALL']
   const filter = ['--seccomp', String(SECCOMP_FD)]

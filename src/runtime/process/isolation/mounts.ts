@@ -1,8 +1,11 @@
-import { existsSync, readlinkSync } from 'node:fs'
-import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { InvalidOptionError } from '../../errors.ts'
-import { realpath } from '../file.ts'
+import { aliasesOf } from './aliases.ts'
+import { statsOf } from '../file.ts'
+import { follow, readLink } from '../follow.ts'
 import type { Bind } from './options.ts'
+import { isWithin } from './within.ts'
+import { WritableAreas } from './writable-areas.ts'
 
 /** Sockets of services, other users' files, and whatever else lies about: an empty directory on each that exists. */
 const HIDDEN = ['/home', '/root', '/run', '/mnt', '/media', '/var/tmp', '/tmp']
@@ -20,148 +23,187 @@ export type Mount =
 export interface MountRequest {
   readonly binds: readonly Bind[]
   readonly cwd: string | undefined
-  /** State directory, with everything of all workers. */
+  /** State directory, with everything of all workers; no link. */
   readonly supervisor: string | undefined
 }
 
-/**
- * What a worker sees in place of what there is, in the order in which it is mounted: the more specific a path is, the later,
- * so that what is hidden stays so below what is bound, and what is bound is there below what is hidden. The state directory
- * comes last of all, wherever a bind would show it.
- */
-export function planMounts(request: MountRequest): Mount[] {
-  const { mounts, states } = layOut(request)
-  return [...mounts, ...states.map((target) => ({ type: 'empty', target, purpose: 'hidden' }) as const)]
+export interface MountPlan {
+  /** In the order in which they are mounted. Neither source nor target leads through a link. */
+  readonly mounts: readonly Mount[]
+  /**
+   * Whether a worker would see the state directory but for what is mounted on that itself. The system takes such a mount away when
+   * somebody else removes or replaces what it lies on.
+   */
+  readonly isBare: boolean
 }
 
 /**
- * Whether a worker would see the state directory but for what is mounted on that itself. The system takes such a mount away when
- * somebody else removes or replaces what it lies on.
- */
-export function isBare(request: MountRequest): boolean {
-  const { mounts, states } = layOut(request)
-  return states.some((state) => mounts.findLast((mount) => isWithin(state, targetOf(mount)))?.type !== 'empty')
-}
-
-function layOut({ binds, cwd, supervisor }: MountRequest) {
-  const given = binds.map((bind) => ({ ...bind, target: resolve(bind.target) }))
-  const hidden = HIDDEN.filter((path) => isThere(path, given))
-  const own = cwdBind(cwd, given, hidden)
-  const bound = [...given, ...own]
-  const mounts: Mount[] = [
-    ...hidden.map((target) => ({ type: 'empty', target, purpose: target === '/tmp' ? 'scratch' : 'hidden' }) as const),
-    ...bound.map((bind) => ({ type: 'bind', bind }) as const),
-  ]
-  return {
-    mounts: mounts.toSorted((a, b) => depth(targetOf(a)) - depth(targetOf(b))),
-    states: supervisor === undefined ? [] : placesOf(supervisor, bound),
-    /** Of the working directory. */
-    own,
-  }
-}
-
-/**
+ * What a worker sees in place of what there is: the more specific a path is, the later it is mounted, so that what is hidden stays
+ * so below what is bound, and what is bound is there below what is hidden. The state directory comes last of all, wherever it would
+ * be seen.
+ *
+ * @param areas get what the worker may write to. No path may lead through one: workers could have it lead elsewhere. Something that
+ *   is mounted in one is safe from them only until somebody else replaces it, which takes the mount away.
  * @throws `INVALID_OPTION` for what would show the state directory to workers, leave it no place, or let workers say where a mount
- * comes from or goes to.
+ *   comes from or goes to.
  */
-export function checkMounts(request: MountRequest & { readonly supervisor: string }): void {
-  const { binds, cwd, supervisor } = request
-  const state = realpath(supervisor)
-  for (const { source, target } of binds) {
-    const at = resolve(target)
-    if (isWithin(realpath(source), state) || isWithin(at, state) || isWithin(at, resolve(supervisor))) {
-      throw new InvalidOptionError('isolation.binds', `paths outside of the state directory ${supervisor}`, source)
+export function planMounts(request: MountRequest, areas = new WritableAreas()): MountPlan {
+  return new Planner(request, areas).plan()
+}
+
+class Planner {
+  readonly #binds: readonly Bind[]
+  readonly #cwd: string | undefined
+  readonly #supervisor: string | undefined
+  /** The state directory's names. */
+  readonly #states: readonly string[]
+  readonly #areas: WritableAreas
+  #placed: Mount[] = []
+
+  constructor({ binds, cwd, supervisor }: MountRequest, areas: WritableAreas) {
+    this.#binds = binds
+    this.#cwd = cwd === undefined ? undefined : resolve(cwd)
+    this.#supervisor = supervisor
+    this.#states = supervisor === undefined ? [] : [supervisor, ...aliasesOf(supervisor)]
+    this.#areas = areas
+  }
+
+  plan(): MountPlan {
+    for (const { source, access } of this.#binds) if (access === 'read-write') this.#areas.add(source)
+    if (this.#supervisor !== undefined) this.#checkSupervisor(this.#supervisor)
+    const cwd = this.#cwd
+    const steps = [
+      ...HIDDEN.map((path) => ({ path, place: () => this.#hide(path) })),
+      ...this.#binds.map((bind) => ({ path: bind.target, place: () => this.#bind(bind) })),
+      ...(cwd === undefined ? [] : [{ path: cwd, place: () => this.#showCwd(cwd) }]),
+    ]
+    for (const { place } of steps.toSorted((a, b) => depth(a.path) - depth(b.path))) place()
+    const places = this.#placesOfState()
+    return {
+      mounts: [...this.#placed, ...places.map((target) => ({ type: 'empty', target, purpose: 'hidden' }) as const)],
+      isBare: places.some((place) => this.#above(place)?.type !== 'empty'),
     }
-    if (isWithin(state, at) && realpath(source) !== realpath(at)) {
-      const expected = `targets that do not cover the state directory ${supervisor} (stateDirectory moves it)`
-      throw new InvalidOptionError('isolation.binds', expected, target)
+  }
+
+  /** Directly in an area it cannot be renamed, as something is mounted on it, and whether it is replaced is looked at. */
+  #checkSupervisor(supervisor: string): void {
+    this.#trace(dirname(supervisor), (area) => {
+      const expected = `paths that may be read only, where the state directory ${supervisor} lies deeper in them (stateDirectory moves it)`
+      return new InvalidOptionError('isolation.binds', expected, `${area}, read-write`)
+    })
+  }
+
+  /** A path that is bound itself is not hidden. Of a link it is where it leads, unless a worker may have made that. */
+  #hide(path: string): void {
+    let isSteered = false
+    const onLookUp = (directory: string) => (isSteered ||= this.#areaAt(directory) !== undefined)
+    const target = follow(path, { linkAt: this.#linkInside, onLookUp })
+    if (target !== path && isSteered) return
+    const behind = this.#behind(target)
+    if (behind === undefined || statsOf(behind)?.isDirectory() !== true) return
+    if (this.#isTarget(target)) return
+    this.#placed.push({ type: 'empty', target, purpose: path === '/tmp' ? 'scratch' : 'hidden' })
+  }
+
+  #bind({ source: given, target: wanted, access }: Bind): void {
+    const source = this.#trace(given, (area) => steerable('isolation.binds', given, area))
+    const target = this.#traceInside(wanted, 'isolation.binds')
+    if (this.#states.some((state) => isWithin(source, state) || isWithin(target, state))) {
+      throw new InvalidOptionError('isolation.binds', `paths outside of the state directory ${this.#supervisor}`, given)
     }
+    if (this.#states.some((state) => isWithin(state, target) && source !== target)) {
+      const expected = `targets that do not cover the state directory ${this.#supervisor} (stateDirectory moves it)`
+      throw new InvalidOptionError('isolation.binds', expected, wanted)
+    }
+    this.#place({ source, target, access }, wanted)
   }
-  if (cwd !== undefined && isWithin(realpath(cwd), state)) {
-    throw new InvalidOptionError('cwd', `a directory outside of the state directory ${supervisor}`, cwd)
+
+  /** Unless it can be seen anyway: it must not take the right to write from a bind. */
+  #showCwd(cwd: string): void {
+    const source = follow(cwd, { linkAt: readLink })
+    if (this.#states.some((state) => isWithin(source, state))) {
+      throw new InvalidOptionError('cwd', `a directory outside of the state directory ${this.#supervisor}`, cwd)
+    }
+    if (this.#behind(follow(cwd, { linkAt: this.#linkInside })) === source) return
+    this.#trace(cwd, (area) => steerable('cwd', cwd, area))
+    this.#place({ source, target: this.#traceInside(cwd, 'cwd'), access: 'read-only' }, cwd)
   }
-  for (const bind of binds) if (bind.access === 'read-write') checkSteadiness(bind, request)
+
+  #place(bind: Bind, wanted: string): void {
+    // Hidden itself: it takes that one's place.
+    this.#placed = this.#placed.filter((mount) => mount.type === 'bind' || mount.target !== bind.target)
+    if (this.#placed.some((mount) => isWithin(targetOf(mount), bind.target))) {
+      throw new InvalidOptionError(
+        'isolation.binds',
+        'targets that do not cover one another, or what is hidden',
+        wanted,
+      )
+    }
+    this.#placed.push({ type: 'bind', bind })
+  }
+
+  /** Where a path of this machine leads. @throws the refusal, when that is for workers to say. */
+  #trace(path: string, refusal: (area: string) => Error): string {
+    return follow(path, {
+      linkAt: readLink,
+      onLookUp: (directory) => {
+        const area = this.#areas.nameOf(directory)
+        if (area !== undefined) throw refusal(area)
+      },
+    })
+  }
+
+  /** Where a path leads as far as a worker sees it by now. @throws when that is for workers to say. */
+  #traceInside(path: string, option: string): string {
+    return follow(path, {
+      linkAt: this.#linkInside,
+      onLookUp: (directory) => {
+        const area = this.#areaAt(directory)
+        if (area !== undefined) throw steerable(option, path, area)
+      },
+    })
+  }
+
+  readonly #linkInside = (path: string): string | undefined => {
+    const behind = this.#isTarget(path) ? undefined : this.#behind(path)
+    return behind === undefined ? undefined : readLink(behind)
+  }
+
+  #areaAt(directory: string): string | undefined {
+    const behind = this.#behind(directory)
+    return behind === undefined ? undefined : this.#areas.nameOf(behind)
+  }
+
+  #isTarget(path: string): boolean {
+    return this.#placed.some((mount) => targetOf(mount) === path)
+  }
+
+  /** What of this machine a worker sees at a path, as far as that is known by now; `undefined`: nothing. */
+  #behind(path: string): string | undefined {
+    const above = this.#above(path)
+    if (above === undefined) return path
+    return above.type === 'empty' ? undefined : join(above.bind.source, relative(above.bind.target, path))
+  }
+
+  #above(path: string): Mount | undefined {
+    return this.#placed.findLast((mount) => isWithin(path, targetOf(mount)))
+  }
+
+  /** Under its own name, wherever it is mounted a second time, and wherever a directory above it is bound to. */
+  #placesOfState(): string[] {
+    const shown = this.#placed.flatMap((mount) => {
+      if (mount.type === 'empty') return []
+      const { source, target } = mount.bind
+      return this.#states.flatMap((state) => (isWithin(state, source) ? join(target, relative(source, state)) : []))
+    })
+    const [own = [], ...aliases] = this.#states
+    return [...new Set([own, aliases.filter((alias) => this.#behind(alias) === alias), shown].flat())]
+  }
 }
 
-/**
- * Workers can rename and replace what lies in a bind that they may write to, and have it lead anywhere. Something that is mounted there
- * is safe from that only until somebody else replaces it, which takes the mount away.
- */
-function checkSteadiness(writable: Bind, request: MountRequest & { readonly supervisor: string }): void {
-  const { binds, supervisor } = request
-  const area = realpath(writable.source)
-  const isSource = (path: string) => isBelow(path, area)
-  const isTarget = (path: string) => isSource(path) || isBelow(path, resolve(writable.target))
-  // Directly in it, it cannot be renamed, and is watched.
-  if (trailOf(dirname(supervisor)).some(isSource)) {
-    const expected = `paths that may be read only, where the state directory ${supervisor} lies deeper in them (stateDirectory moves it)`
-    throw new InvalidOptionError('isolation.binds', expected, `${writable.source}, read-write`)
-  }
-  const expected = `a path that does not lead through ${writable.source}, where workers could have it lead elsewhere`
-  for (const bind of binds) {
-    if (bind === writable) continue
-    if (trailOf(bind.source).some(isSource)) throw new InvalidOptionError('isolation.binds', expected, bind.source)
-    if (trailOf(bind.target).some(isTarget)) throw new InvalidOptionError('isolation.binds', expected, bind.target)
-  }
-  for (const { source } of layOut(request).own) {
-    if (trailOf(source).some(isSource)) throw new InvalidOptionError('cwd', expected, source)
-  }
-}
-
-/** What lies on the way to a path, each of which decides where that leads: directories, and links, which are followed. */
-function trailOf(path: string): string[] {
-  const trail: string[] = []
-  const left = resolve(path).split('/')
-  let at = '/'
-  while (left.length > 0) {
-    const here = resolve(at, left.shift() as string)
-    // Of links in a circle.
-    if (trail.length > MAX_TRAIL) break
-    trail.push(here)
-    const link = linkAt(here)
-    if (link !== undefined) left.unshift(...link.split('/'))
-    at = link === undefined ? here : isAbsolute(link) ? '/' : dirname(here)
-  }
-  return trail
-}
-
-const MAX_TRAIL = 1_000
-
-function linkAt(path: string): string | undefined {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return undefined // No link.
-  }
-}
-
-/** A path that is bound itself is not hidden; one below what is bound is, as far as it is there. */
-function isThere(path: string, binds: readonly Bind[]): boolean {
-  if (binds.some(({ target }) => target === path)) return false
-  const above = mostSpecific(path, binds)
-  return existsSync(above === undefined ? path : join(above.source, relative(above.target, path)))
-}
-
-/** Unless it can be seen anyway: it must not take the right to write from a bind. */
-function cwdBind(cwd: string | undefined, binds: readonly Bind[], hidden: readonly string[]): Bind[] {
-  if (cwd === undefined) return []
-  const above = mostSpecific(cwd, binds)
-  const isCovered = hidden.some((path) => isWithin(resolve(cwd), path) && path.length > (above?.target.length ?? 0))
-  return above !== undefined && !isCovered ? [] : [{ source: cwd, target: resolve(cwd), access: 'read-only' }]
-}
-
-function mostSpecific(path: string, binds: readonly Bind[]): Bind | undefined {
-  const above = binds.filter(({ target }) => isWithin(resolve(path), target))
-  return above.toSorted((a, b) => b.target.length - a.target.length)[0]
-}
-
-/** Where a worker would see it: under its own name, and wherever a directory above it is bound to. */
-function placesOf(supervisor: string, binds: readonly Bind[]): string[] {
-  const state = realpath(supervisor)
-  const shown = binds
-    .filter(({ source }) => isWithin(state, realpath(source)))
-    .map(({ source, target }) => join(target, relative(realpath(source), state)))
-  return [...new Set([state, ...shown])]
+function steerable(option: string, path: string, area: string): InvalidOptionError {
+  const expected = `a path that does not lead through ${area}, where workers could have it lead elsewhere`
+  return new InvalidOptionError(option, expected, path)
 }
 
 function targetOf(mount: Mount): string {
@@ -169,13 +211,5 @@ function targetOf(mount: Mount): string {
 }
 
 function depth(path: string): number {
-  return path.split('/').length
-}
-
-function isBelow(path: string, directory: string): boolean {
-  return path !== directory && isWithin(path, directory)
-}
-
-function isWithin(path: string, directory: string): boolean {
-  return path === directory || path.startsWith(directory.endsWith('/') ? directory : `${directory}/`)
+  return resolve(path).split('/').length
 }

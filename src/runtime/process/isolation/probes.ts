@@ -7,6 +7,7 @@ import { writeWhole } from '../write-whole.ts'
 import { openInside, SOCKET_DIRECTORY } from './inside.ts'
 import { ENTRY_FAILED, levels, type Wrapping } from './levels.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
+import { planMounts } from './mounts.ts'
 import { seccompFilter } from './seccomp.ts'
 import { findTools, packageOf } from './tools.ts'
 import {
@@ -63,7 +64,7 @@ export async function probeLevel(
       uid,
       directory,
       socket,
-      supervisor: grounds.root,
+      mounts: level === 'full' ? planMounts({ binds: [], cwd: undefined, supervisor: grounds.root }).mounts : [],
     } as const
     const wrapper = levels[level].wrap(wrapping)
     const result = await run([...wrapper, 'true'], signals, filter && file, directory.home)

@@ -23,7 +23,7 @@ export const LINUX_ONLY = 'this is Linux only'
 /** What a trial is wrapped with, unless it is what is tried out. */
 export const NOTHING = {
   network: 'host',
-  binds: [],
+  mounts: [],
   limits: {},
   cgroupEntries: [],
   tools: {},

@@ -1,5 +1,5 @@
 import { open, type FileHandle } from 'node:fs/promises'
-import { fileAt } from '../file.ts'
+import { fileAt, idOf } from '../file.ts'
 
 /** Tells whether the directory at a path is still the one that was there. */
 export class Anchor {
@@ -17,8 +17,7 @@ export class Anchor {
   }
 
   async holds(): Promise<boolean> {
-    const { dev, ino } = await this.#directory.stat()
-    return (await fileAt(this.#path)) === `${dev}:${ino}`
+    return (await fileAt(this.#path)) === idOf(await this.#directory.stat())
   }
 
   /** Holds on to the directory that is there now. */

@@ -35,7 +35,7 @@ export interface Surroundings {
   /** Directories of cgroups to be in. */
   readonly cgroups?: readonly string[]
   /** Shell commands that root runs first, in a mount namespace for this alone. */
-  readonly mounts?: string
+  readonly mounts?: string | undefined
 }
 
 /**

@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { checkMounts, isBare, planMounts, type MountRequest } from '../../../../src/runtime/process/isolation/mounts.ts'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { planMounts, type MountRequest } from '../../../../src/runtime/process/isolation/mounts.ts'
+import { Sight } from '../../../../src/runtime/process/isolation/sight.ts'
 import type { Bind, IsolationOptions } from '../../../../src/runtime/process/isolation/options.ts'
 import { fixturePath } from '../../../_processes.ts'
 import { isolated, openPool, sh, stateDirectory, usesIsolation } from './_isolated.ts'
@@ -12,11 +13,13 @@ usesIsolation()
 let directory: string
 let state: string
 let area: string
+let other: string
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'mounts-'))
   state = join(directory, 'above', 'state')
   area = join(directory, 'area')
+  other = join(directory, 'other')
   mkdirSync(state, { recursive: true })
 })
 
@@ -37,12 +40,12 @@ function linkTo(path: string, link = join(directory, 'link')): string {
 }
 
 function check(binds: readonly Bind[], cwd?: string): void {
-  checkMounts({ binds, cwd, supervisor: state })
+  planMounts({ binds, cwd, supervisor: state })
 }
 
 /** What is mounted, in order. */
 function plan(binds: readonly Bind[], { cwd, supervisor }: { cwd?: string; supervisor?: string } = {}): string[] {
-  return planMounts({ binds, cwd, supervisor }).map((mount) =>
+  return planMounts({ binds, cwd, supervisor }).mounts.map((mount) =>
     mount.type === 'bind' ? `${mount.bind.target} ${mount.bind.access}` : `${mount.target} ${mount.purpose}`,
   )
 }
@@ -83,10 +86,37 @@ describe.runIf(process.platform === 'linux')('what a worker sees', () => {
     expect(hidden).toEqual([`${state} hidden`, '/data/state hidden', '/other/state hidden'])
   })
 
+  test('a path that leads through links is mounted where it leads, as far as a worker sees that', () => {
+    mkdirSync(join(area, 'a'), { recursive: true })
+    linkTo('/opt', join(area, 'absolute'))
+    linkTo('a', join(area, 'relative'))
+    const targets = (...binds: Bind[]) => plan(binds).map((mount) => mount.split(' ')[0])
+    const seen = bind(area, '/srv/area')
+    expect(targets(seen, bind('/usr', '/srv/area/absolute/b'))).toContain('/opt/b')
+    expect(targets(seen, bind('/usr', '/srv/area/relative/b'))).toContain('/srv/area/a/b')
+    // Where it is hidden there is none.
+    expect(targets(bind('/usr', join(area, 'absolute', 'b')))).toContain(join(area, 'absolute', 'b'))
+    const { mounts } = planMounts({
+      binds: [bind(join(area, 'relative'), '/b')],
+      cwd: undefined,
+      supervisor: undefined,
+    })
+    expect(mounts).toContainEqual({ type: 'bind', bind: bind(join(area, 'a'), '/b') })
+  })
+
+  test('what is hidden is no link that a worker may have made', () => {
+    mkdirSync(area)
+    linkTo('../etc', join(area, 'tmp'))
+    expect(of(plan([bind(area, '/var', 'read-write')]), '/var/tmp', '/etc')).toEqual([])
+    expect(of(plan([bind(area, '/var')]), '/var/tmp', '/etc')).toEqual(['/etc hidden'])
+    linkTo('../tmp', join(area, 'tmp'))
+    expect(of(plan([bind(area, '/var')]), '/var/tmp', '/tmp')).toEqual(['/tmp scratch'])
+  })
+
   test('a working directory takes no right from a bind, and is seen where it is hidden', () => {
     expect(of(plan([rw('/srv/app')], { cwd: '/srv/app' }), '/srv/app')).toEqual(['/srv/app read-write'])
     expect(of(plan([rw('/srv')], { cwd: '/srv/app' }), '/srv/app')).toEqual([])
-    expect(of(plan([rw('/var')], { cwd: '/var/tmp/a' }), '/var/tmp/a')).toEqual(['/var/tmp/a read-only'])
+    expect(of(plan([bind('/var')], { cwd: '/var/tmp/a' }), '/var/tmp/a')).toEqual(['/var/tmp/a read-only'])
     expect(of(plan([], { cwd: '/home/a' }), '/home/a')).toEqual(['/home/a read-only'])
   })
 })
@@ -130,15 +160,25 @@ describe('a bind is refused', () => {
       },
     ],
     ['by a link of which a part leads through it', () => bind(linkTo(`${area}/a/../../../usr`), '/opt')],
+    ['by a link and the directory above where that leads', () => bind(`${linkTo(join(area, 'a'))}/../b`, '/opt')],
     ['that goes to a place in it', () => bind('/usr', join(area, 'a', 'b'))],
     ['that goes to where it is seen', () => bind('/usr', '/srv/area/a')],
+    [
+      'that goes there by a link in another one',
+      () => {
+        linkTo('../../srv/area/a', join(other, 'link'))
+        return bind('/usr', '/opt/other/link/b')
+      },
+    ],
   ])('beside one that workers may write to: %s', (_, make) => {
     mkdirSync(join(area, 'a'), { recursive: true })
+    mkdirSync(other)
     const made = make()
-    expect(() => check([bind(area, '/srv/area', 'read-write'), made])).toThrow(
+    const around = [bind(directory), bind(other, '/opt/other')]
+    expect(() => check([...around, bind(area, '/srv/area', 'read-write'), made])).toThrow(
       `a path that does not lead through ${area}, where workers could have it lead elsewhere`,
     )
-    check([bind(area, '/srv/area'), made])
+    check([...around, bind(area, '/srv/area'), made])
   })
 
   test('and not where it is above the state directory and may only be read, or is directly above, or beside it', () => {
@@ -152,6 +192,53 @@ describe('a bind is refused', () => {
       bind(linkTo(join(directory, 'circle'), join(directory, 'circle')), '/opt'),
       rw(beside),
     ])
+  })
+})
+
+describe('what workers may write to', () => {
+  const mayNot = 'a path that does not lead through'
+
+  function sightOf(...binds: Bind[]) {
+    return new Sight({ binds, cwd: undefined, supervisor: state })
+  }
+
+  test('counts while one of them runs, whatever leads there by then', () => {
+    for (const release of ['r1', 'r2', 'r3']) mkdirSync(join(directory, release, 'lib'), { recursive: true })
+    const [current, previous] = [linkTo('r2', join(directory, 'current')), linkTo('r1', join(directory, 'previous'))]
+    const sight = sightOf(bind(current, '/srv/app', 'read-write'), bind(join(previous, 'lib'), '/srv/lib'))
+    onTestFinished(() => sight.forget())
+    sight.plan()
+    linkTo('r3', current)
+    sight.plan()
+    linkTo('r2', previous)
+    expect(() => sight.plan()).toThrow(mayNot)
+    sight.forget()
+    sight.plan()
+  })
+
+  test('counts under a new name, too', () => {
+    mkdirSync(join(area, 'lib'), { recursive: true })
+    mkdirSync(join(other, 'lib'), { recursive: true })
+    const sight = sightOf(bind(area, '/srv/area', 'read-write'), bind(join(other, 'lib'), '/srv/lib'))
+    onTestFinished(() => sight.forget())
+    sight.plan()
+    rmSync(other, { recursive: true })
+    renameSync(area, other)
+    mkdirSync(area)
+    expect(() => sight.plan()).toThrow(mayNot)
+  })
+
+  test('and a state directory that was bare for one of them is so until it has ended', () => {
+    mkdirSync(area)
+    const link = linkTo(dirname(state))
+    const sight = sightOf(bind(link, '/srv/app'))
+    sight.plan()
+    linkTo(area)
+    sight.plan()
+    expect(sight.isBare).toBe(true)
+    sight.forget()
+    sight.plan()
+    expect(sight.isBare).toBe(false)
   })
 })
 
@@ -190,7 +277,7 @@ describe.runIf(process.platform === 'linux')('the state directory is bare', () =
     ['below the working directory', true, () => ({ cwd: '/home/corral', supervisor: '/home/corral/state' })],
     ['below the working directory, by a link', true, () => ({ cwd: linkTo(dirname(state)), supervisor: state })],
   ])('%s: %s', (_, bare, request) => {
-    expect(isBare({ binds: [], cwd: undefined, supervisor: undefined, ...request() })).toBe(bare)
+    expect(planMounts({ binds: [], cwd: undefined, supervisor: undefined, ...request() }).isBare).toBe(bare)
   })
 })
 

@@ -9,7 +9,7 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for w
   const directory = usesInstallation()
 
   /** Runs `body` with a pool whose workers have the directory, and what is asked for as `state` in it. */
-  function run(access: 'read-only' | 'read-write', body: string, state?: string) {
+  function run(access: 'read-only' | 'read-write', body: string, state?: string, mounts?: string) {
     const args = [join(directory, 'test/fixtures/runs-commands.mjs'), '{{socket}}']
     const binds = [
       { source: directory, access },
@@ -33,6 +33,7 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for w
         }).end('cd ${directory}; ' + script)
       })
       ${body}`,
+      { mounts },
     )
   }
 
@@ -71,6 +72,20 @@ describe.runIf(process.platform === 'linux' && process.geteuid?.() === 0)('for w
       ) as string,
     })
   })
+
+  test('the state directory is hidden where it is mounted a second time, too', () => {
+    const twice = [join(directory, 'again'), '/var/lib/corral-again']
+    const body = `
+      const pool = await open()
+      const leases = [await pool.acquire('red'), await pool.acquire('blue')]
+      const output = await ask(leases[0], 'ls -A ${twice.map((path) => `${path}/state-3`).join(' ')}')
+      for (const lease of leases) lease.release()
+      await pool.close()
+      console.log(JSON.stringify(output))`
+    const mounts = twice.map((path) => `mkdir ${path}; mount --bind ${directory} ${path}`)
+    const output = run('read-only', body, 'state-3', ['mount -t tmpfs none /var/lib', ...mounts].join(';'))
+    expect(output).toBe(twice.map((path) => `${path}/state-3:\n`).join('\n'))
+  }, 60_000)
 
   test.each([
     ['moved away', 'state-1', `renameSync(state, moved)`],

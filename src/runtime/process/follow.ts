@@ -1,0 +1,48 @@
+import { readlinkSync } from 'node:fs'
+import { dirname, isAbsolute, join } from 'node:path'
+
+/** What a path leads through, for {@link follow}. */
+export interface Terrain {
+  /** Where a link leads; `undefined`: it is none, or not there. */
+  readonly linkAt: (path: string) => string | undefined
+  /** Told of each directory in which a name on the way is looked up: whoever may write to that says where the path leads. */
+  readonly onLookUp?: ((directory: string) => void) | undefined
+}
+
+/** As many links as Linux follows of one path (path_resolution(7)). */
+const MAX_LINKS = 40
+
+/** Where an absolute path leads, whether or not all of it is there. Of a circle of links: some way into it. */
+export function follow(path: string, { linkAt, onLookUp }: Terrain): string {
+  const left = path.split('/')
+  let at = '/'
+  let links = 0
+  while (left.length > 0) {
+    const name = left.shift() as string
+    if (name === '' || name === '.') continue
+    if (name === '..') {
+      at = dirname(at)
+      continue
+    }
+    onLookUp?.(at)
+    const here = join(at, name)
+    const link = links < MAX_LINKS ? linkAt(here) : undefined
+    if (link === undefined) {
+      at = here
+      continue
+    }
+    links++
+    left.unshift(...link.split('/'))
+    if (isAbsolute(link)) at = '/'
+  }
+  return at
+}
+
+/** Of a link of this machine. */
+export function readLink(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined // No link.
+  }
+}
