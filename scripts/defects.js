@@ -108,13 +108,19 @@ async function runTests(copy, files) {
   rmSync(report, { force: true })
   const vitest = join(copy, 'node_modules/vitest/vitest.mjs')
   const output = ['--reporter=json', `--outputFile=${report}`, `--testTimeout=${TEST_TIMEOUT}`]
-  const child = spawn(process.execPath, [vitest, 'run', ...files, ...output], { cwd: copy, stdio: 'ignore' })
+  // In a group of its own: the tests run in processes that outlive the one that started them.
+  const child = spawn(process.execPath, [vitest, 'run', ...files, ...output], {
+    cwd: copy,
+    stdio: 'ignore',
+    detached: true,
+  })
+  const kill = (/** @type {NodeJS.Signals} */ signal) => process.kill(-Number(child.pid), signal)
   const stop = (/** @type {NodeJS.Signals} */ signal) => {
-    child.kill(signal)
+    kill(signal)
     process.exit(1)
   }
   for (const signal of SIGNALS) process.once(signal, stop)
-  const timer = setTimeout(() => child.kill('SIGKILL'), RUN_TIMEOUT)
+  const timer = setTimeout(() => kill('SIGKILL'), RUN_TIMEOUT)
   await new Promise((resolve) => child.once('close', resolve))
   clearTimeout(timer)
   for (const signal of SIGNALS) process.off(signal, stop)
