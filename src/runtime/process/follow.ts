@@ -38,6 +38,11 @@ export function follow(path: string, { linkAt, onLookUp }: Terrain): string {
   return at
 }
 
+/** As the kernel takes it: by the text alone, `..` behind a link leads elsewhere. */
+export function pathIn(directory: string, path: string): string {
+  return isAbsolute(path) ? path : `${directory}/${path}`
+}
+
 /** Of a link of this machine. */
 export function readLink(path: string): string | undefined {
   try {

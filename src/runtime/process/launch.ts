@@ -1,11 +1,12 @@
 import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
-import { delimiter, join, resolve } from 'node:path'
+import { delimiter, join } from 'node:path'
 import type { LaunchContext, WorkerInstance } from '../backend.ts'
 import { reserveAddress, type ReservedAddress } from './address.ts'
 import { planDirectories } from './cgroup/limits.ts'
 import { Claims } from './claims.ts'
 import { temporaryOf, type WorkerDirectory } from './directory.ts'
 import { createEnvironment } from './environment.ts'
+import { pathIn } from './follow.ts'
 import type { Host } from './host.ts'
 import { ProcessInstance } from './instance.ts'
 import { levels, type Wrapping } from './isolation/levels.ts'
@@ -104,16 +105,17 @@ async function toRequest(
   const home = sandbox.level === 'none' || directory === undefined ? {} : homeVariables(directory)
   const env = createEnvironment({ ...home, ...(port !== undefined && { PORT: String(port) }), ...given })
   const level = levels[sandbox.level]
+  const seen = host.sight?.plan()
   const wrapper = level.wrap({
     network: sandbox.network,
-    mounts: host.sight?.plan() ?? [],
+    mounts: seen?.mounts ?? [],
     limits: sandbox.limits,
     cgroupEntries: cgroup?.entries ?? [],
     uid,
     tools: sandbox.tools,
     directory,
     socket: socketOf(template, sandbox.limits),
-    cwd: settings.cwd,
+    cwd: seen?.cwd,
   })
   const [command = settings.command, ...rest] = [...wrapper, settings.command, ...args]
   return {
@@ -144,7 +146,7 @@ async function writeFilter({ root }: WorkerDirectory, filter: Buffer): Promise<s
 /** What there is under the name of the command, where the system looks for it. */
 function candidates({ command, cwd }: ProcessSettings, path = ''): string[] {
   const directories = command.includes('/') ? [''] : path.split(delimiter)
-  return directories.map((directory) => resolve(cwd ?? '.', directory, command)).filter(exists)
+  return directories.map((directory) => pathIn(cwd ?? '.', pathIn(directory || '.', command))).filter(exists)
 }
 
 /** @throws the error that the system would give for the command. */

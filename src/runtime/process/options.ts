@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import * as z from 'zod'
 import type { WorkerAddress } from '../backend.ts'
+import { pathIn } from './follow.ts'
 import { absolutePath, isolationOptions, resourceLimits } from './isolation/options.ts'
 import type { IsolationLevel, IsolationOptions, ResourceLimits } from './isolation/options.ts'
 import { callback, duration } from '../validate.ts'
@@ -25,7 +26,8 @@ export interface ProcessWorkerOptions {
    */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
   /**
-   * Working directory of the process, which with level `'full'` it may read.
+   * Working directory of the process, which with level `'full'` it may read. A relative path is one from the parent's, as that is
+   * when these options are given.
    *
    * @default the parent's, or the private one where isolation hides that
    */
@@ -159,7 +161,10 @@ export const processWorkerOptions = z
     command: noNul('a command').min(1, 'the command to start'),
     args: z.array(noNul('text')).readonly().default([]),
     env: variables.default({}),
-    cwd: noNul('a path').min(1, 'a directory').optional(),
+    cwd: noNul('a path')
+      .min(1, 'a directory')
+      .transform((cwd) => pathIn(process.cwd(), cwd))
+      .optional(),
     isolation: isolationOptions.prefault('group'),
     limits: resourceLimits.prefault({}),
     stateDirectory: absolutePath.optional(),

@@ -19,7 +19,7 @@ export interface Wrapping {
   readonly directory?: { readonly root: string; readonly home: string; readonly run: string | undefined } | undefined
   /** Where its unix socket is: in the directory, or in the sandbox alone; absent: it has none. */
   readonly socket?: 'disk' | 'memory' | undefined
-  /** Working directory; absent: that of this process, or the private one where that cannot be seen. */
+  /** Working directory, as the worker sees it; absent: that of this process, or the private one where that cannot be seen. */
   readonly cwd?: string | undefined
 }
 

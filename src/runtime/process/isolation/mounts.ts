@@ -22,6 +22,7 @@ export type Mount =
 
 export interface MountRequest {
   readonly binds: readonly Bind[]
+  /** Absolute. */
   readonly cwd: string | undefined
   /** State directory, with everything of all workers; no link. */
   readonly supervisor: string | undefined
@@ -35,6 +36,8 @@ export interface MountPlan {
    * somebody else removes or replaces what it lies on.
    */
   readonly isBare: boolean
+  /** Where the worker sees its working directory. */
+  readonly cwd: string | undefined
 }
 
 /**
@@ -59,10 +62,11 @@ class Planner {
   readonly #states: readonly string[]
   readonly #areas: WritableAreas
   #placed: Mount[] = []
+  #cwdInside: string | undefined
 
   constructor({ binds, cwd, supervisor }: MountRequest, areas: WritableAreas) {
     this.#binds = binds
-    this.#cwd = cwd === undefined ? undefined : resolve(cwd)
+    this.#cwd = cwd
     this.#supervisor = supervisor
     this.#states = supervisor === undefined ? [] : [supervisor, ...aliasesOf(supervisor)]
     this.#areas = areas
@@ -81,6 +85,7 @@ class Planner {
     const places = this.#placesOfState()
     return {
       mounts: [...this.#placed, ...places.map((target) => ({ type: 'empty', target, purpose: 'hidden' }) as const)],
+      cwd: this.#cwdInside,
       isBare: places.some((place) => this.#above(place)?.type !== 'empty'),
     }
   }
@@ -124,7 +129,8 @@ class Planner {
     if (this.#states.some((state) => isWithin(source, state))) {
       throw new InvalidOptionError('cwd', `a directory outside of the state directory ${this.#supervisor}`, cwd)
     }
-    if (this.#behind(follow(cwd, { linkAt: this.#linkInside })) === source) return
+    this.#cwdInside = follow(cwd, { linkAt: this.#linkInside })
+    if (this.#behind(this.#cwdInside) === source) return
     this.#trace(cwd, (area) => steerable('cwd', cwd, area))
     this.#place({ source, target: this.#traceInside(cwd, 'cwd'), access: 'read-only' }, cwd)
   }

@@ -1,4 +1,4 @@
-import { planMounts, type Mount, type MountRequest } from './mounts.ts'
+import { planMounts, type MountPlan, type MountRequest } from './mounts.ts'
 import { WritableAreas } from './writable-areas.ts'
 
 /** What the workers of one backend see at `full`, from one start to the next: others may change meanwhile where a path leads. */
@@ -17,10 +17,10 @@ export class Sight {
   }
 
   /** For the next worker. @throws as {@link planMounts}, also for what those before it may write to. */
-  plan(): readonly Mount[] {
-    const { mounts, isBare } = planMounts(this.#request, this.#areas)
-    this.#isBare ||= isBare
-    return mounts
+  plan(): MountPlan {
+    const plan = planMounts(this.#request, this.#areas)
+    this.#isBare ||= plan.isBare
+    return plan
   }
 
   /** All workers have ended. */
