@@ -13,6 +13,7 @@ import {
   openStateDirectory,
   usableDirectory,
 } from './state/state-directory.ts'
+import { temporaryDirectory } from './temporary.ts'
 
 /** What could not be killed before has as many milliseconds to be gone after all. */
 const LAST_TRY = 1_000
@@ -47,9 +48,10 @@ export interface HostRequest extends SandboxRequest {
 export async function openHost(request: HostRequest, signal?: AbortSignal): Promise<Host> {
   if (isPlain(request) || process.platform === 'win32') return plainHost(request)
   const state = await openStateDirectory(request.stateDirectory)
-  const wanted = new Sight({ binds: request.isolation.binds, cwd: request.cwd, supervisor: state.path })
+  const { binds, level } = request.isolation
+  const wanted = new Sight({ binds, cwd: request.cwd, supervisor: state.path, temporary: temporaryDirectory() })
   try {
-    if (request.isolation.level === 'full') wanted.plan()
+    if (level === 'full') wanted.open().hold.releaseNow()
     const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
     const prepare = () => prepareSandbox(request, { ...grounds, mend: () => mendStateDirectory(state) })
     const sandbox = await usableDirectory(state.path, prepare)
@@ -64,14 +66,12 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
     const anchor = sight && (await Anchor.at(state.path))
     const close = async () => {
       await Promise.all(releasing)
-      sight?.forget()
       await anchor?.close()
       await spawner.close()
       await closeStateDirectory(state, LAST_TRY)
     }
     const putBack = async () => {
-      if (!state.ledger.isUsed) sight?.forget()
-      const isReplaced = anchor !== undefined && !(await anchor.holds())
+      const isReplaced = anchor !== undefined && !(await usableDirectory(state.path, () => anchor.holds()))
       // In one that is made anew, nothing would hide the next worker from those that run, but for a user of its own.
       if (isReplaced && sight?.isBare && !sandbox.dropsUser) throw displaced(state.path)
       await mendStateDirectory(state)
@@ -88,7 +88,6 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
     }
     return { ...grounds, mend, sandbox, spawner, sight, release, close }
   } catch (error) {
-    wanted.forget()
     await closeStateDirectory(state)
     throw error
   }

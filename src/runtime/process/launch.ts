@@ -6,11 +6,13 @@ import { planDirectories } from './cgroup/limits.ts'
 import { Claims } from './claims.ts'
 import { temporaryOf, type WorkerDirectory } from './directory.ts'
 import { createEnvironment } from './environment.ts'
+import { statsOf } from './file.ts'
 import { pathIn } from './follow.ts'
 import type { Host } from './host.ts'
 import { ProcessInstance } from './instance.ts'
 import { levels, type Wrapping } from './isolation/levels.ts'
 import type { Limits } from './isolation/options.ts'
+import type { View } from './isolation/sight.ts'
 import type { ProcessSettings } from './options.ts'
 import { claimPlace, type Place } from './place.ts'
 import type { Remains } from './remains.ts'
@@ -32,6 +34,14 @@ export interface LaunchSetup {
   readonly left: Set<Remains>
 }
 
+/** What there is for one worker before it is started. */
+interface Holdings {
+  readonly place: Place | undefined
+  readonly reserved: ReservedAddress
+  /** What it sees of the file system; absent: all that its user does. */
+  readonly view: View | undefined
+}
+
 /** Starts the process of one worker. Rejects, with nothing left behind, when it cannot be started or is not wanted. */
 export async function launchProcess(setup: LaunchSetup, { workerId, signal }: LaunchContext): Promise<WorkerInstance> {
   const { settings, template, host, left } = setup
@@ -42,7 +52,9 @@ export async function launchProcess(setup: LaunchSetup, { workerId, signal }: La
     const plan = place && template.uses.has('socket') ? planSocket(place, host.sandbox.level) : undefined
     const reserved = await reserveAddress(template.uses, plan)
     claims.add(reserved)
-    const request = await toRequest(setup, workerId, place, reserved)
+    const view = host.sight?.open()
+    if (view) claims.add(view.hold)
+    const request = await toRequest(setup, workerId, { place, reserved, view })
     signal.throwIfAborted()
     const spawned = await spawn(request, place?.entry)
     place?.entry?.recordProcess(spawned.pid)
@@ -90,8 +102,7 @@ function socketOf({ uses }: Template, { disk }: Limits): Wrapping['socket'] {
 async function toRequest(
   { settings, template, host }: LaunchSetup,
   workerId: string,
-  place: Place | undefined,
-  { port, socket }: ReservedAddress,
+  { place, reserved: { port, socket }, view }: Holdings,
 ): Promise<SpawnRequest> {
   const { sandbox } = host
   const { directory, uid, cgroup } = place ?? {}
@@ -105,17 +116,16 @@ async function toRequest(
   const home = sandbox.level === 'none' || directory === undefined ? {} : homeVariables(directory)
   const env = createEnvironment({ ...home, ...(port !== undefined && { PORT: String(port) }), ...given })
   const level = levels[sandbox.level]
-  const seen = host.sight?.plan()
   const wrapper = level.wrap({
     network: sandbox.network,
-    mounts: seen?.mounts ?? [],
+    mounts: view?.mounts ?? [],
     limits: sandbox.limits,
     cgroupEntries: cgroup?.entries ?? [],
     uid,
     tools: sandbox.tools,
     directory,
     socket: socketOf(template, sandbox.limits),
-    cwd: seen?.cwd,
+    cwd: view?.cwd,
   })
   const [command = settings.command, ...rest] = [...wrapper, settings.command, ...args]
   return {
@@ -210,7 +220,7 @@ function explain(cause: NodeJS.ErrnoException, settings: ProcessSettings, path: 
 }
 
 function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+  return statsOf(path)?.isDirectory() === true
 }
 
 function exists(path: string): boolean {

@@ -209,7 +209,9 @@ test.runIf(process.platform === 'linux')(
       cause: { syscall: 'connect' },
     })
     await expect(launchWith({ command: 'no-such-command' })).rejects.toThrow("it is not in the worker's PATH")
-    await expect(launchWith({ cwd: '/no/such' })).rejects.toThrow('its working directory "/no/such" is not a directory')
+    for (const cwd of ['/no/such', '/etc/passwd', '/etc/passwd/below']) {
+      await expect(launchWith({ cwd })).rejects.toThrow(`its working directory "${cwd}" is not a directory`)
+    }
     const greeted = Array.from({ length: 4 }, () => signal())
     let connections = 0
     const takeOver = (output: string) => {

@@ -1,14 +1,17 @@
-import { dirname, join, relative, resolve } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { InvalidOptionError } from '../../errors.ts'
-import { aliasesOf } from './aliases.ts'
 import { statsOf } from '../file.ts'
 import { follow, readLink } from '../follow.ts'
+import type { MountTable } from './mount-table.ts'
 import type { Bind } from './options.ts'
 import { isWithin } from './within.ts'
-import { WritableAreas } from './writable-areas.ts'
+import type { WritableAreas } from './writable-areas.ts'
 
 /** Sockets of services, other users' files, and whatever else lies about: an empty directory on each that exists. */
 const HIDDEN = ['/home', '/root', '/run', '/mnt', '/media', '/var/tmp', '/tmp']
+
+/** Every sandbox has one of its own. */
+const SHARED_MEMORY = { type: 'empty', target: '/dev/shm', purpose: 'scratch' } as const satisfies Mount
 
 /** One thing that is put over the file system of the machine. */
 export type Mount =
@@ -26,6 +29,15 @@ export interface MountRequest {
   readonly cwd: string | undefined
   /** State directory, with everything of all workers; no link. */
   readonly supervisor: string | undefined
+  /** Where state directories are looked for whose supervisor is dead; no link. */
+  readonly temporary: string
+}
+
+/** What there is on the machine at the moment. */
+export interface Machine {
+  readonly table: MountTable
+  /** What workers may write to, this one included. */
+  readonly areas: WritableAreas
 }
 
 export interface MountPlan {
@@ -45,43 +57,48 @@ export interface MountPlan {
  * so below what is bound, and what is bound is there below what is hidden. The state directory comes last of all, wherever it would
  * be seen.
  *
- * @param areas get what the worker may write to. No path may lead through one: workers could have it lead elsewhere. Something that
- *   is mounted in one is safe from them only until somebody else replaces it, which takes the mount away.
+ * No path may lead through what workers may write to: they could have it lead elsewhere. Something that is mounted in that is safe from
+ * them only until somebody else replaces it, which takes the mount away.
+ *
  * @throws `INVALID_OPTION` for what would show the state directory to workers, leave it no place, or let workers say where a mount
- *   comes from or goes to.
+ *   comes from or goes to, or what is swept.
  */
-export function planMounts(request: MountRequest, areas = new WritableAreas()): MountPlan {
-  return new Planner(request, areas).plan()
+export function planMounts(request: MountRequest, machine: Machine): MountPlan {
+  return new Planner(request, machine).plan()
 }
 
 class Planner {
   readonly #binds: readonly Bind[]
   readonly #cwd: string | undefined
   readonly #supervisor: string | undefined
-  /** The state directory's names. */
+  readonly #temporary: string
+  readonly #table: MountTable
+  /** Where the state directory or a part of it can be seen. */
   readonly #states: readonly string[]
   readonly #areas: WritableAreas
   #placed: Mount[] = []
   #cwdInside: string | undefined
 
-  constructor({ binds, cwd, supervisor }: MountRequest, areas: WritableAreas) {
+  constructor({ binds, cwd, supervisor, temporary }: MountRequest, { table, areas }: Machine) {
     this.#binds = binds
     this.#cwd = cwd
     this.#supervisor = supervisor
-    this.#states = supervisor === undefined ? [] : [supervisor, ...aliasesOf(supervisor)]
+    this.#temporary = temporary
+    this.#table = table
+    this.#states =
+      supervisor === undefined ? [] : [supervisor, ...table.namesOf(supervisor), ...table.partsOf(supervisor)]
     this.#areas = areas
   }
 
   plan(): MountPlan {
-    for (const { source, access } of this.#binds) if (access === 'read-write') this.#areas.add(source)
-    if (this.#supervisor !== undefined) this.#checkSupervisor(this.#supervisor)
+    if (this.#supervisor !== undefined) this.#checkAreas(this.#supervisor)
     const cwd = this.#cwd
     const steps = [
       ...HIDDEN.map((path) => ({ path, place: () => this.#hide(path) })),
       ...this.#binds.map((bind) => ({ path: bind.target, place: () => this.#bind(bind) })),
       ...(cwd === undefined ? [] : [{ path: cwd, place: () => this.#showCwd(cwd) }]),
     ]
-    for (const { place } of steps.toSorted((a, b) => depth(a.path) - depth(b.path))) place()
+    this.#placeAll(steps)
     const places = this.#placesOfState()
     return {
       mounts: [...this.#placed, ...places.map((target) => ({ type: 'empty', target, purpose: 'hidden' }) as const)],
@@ -90,12 +107,40 @@ class Planner {
     }
   }
 
-  /** Directly in an area it cannot be renamed, as something is mounted on it, and whether it is replaced is looked at. */
-  #checkSupervisor(supervisor: string): void {
-    this.#trace(dirname(supervisor), (area) => {
-      const expected = `paths that may be read only, where the state directory ${supervisor} lies deeper in them (stateDirectory moves it)`
-      return new InvalidOptionError('isolation.binds', expected, `${area}, read-write`)
-    })
+  /** Next is the least deep one, by where its path leads as far as a worker would see that by then. */
+  #placeAll(steps: readonly { readonly path: string; readonly place: () => void }[]): void {
+    const left = [...steps]
+    while (left.length > 0) {
+      const depths = left.map(({ path }) => depth(follow(path, { linkAt: this.#linkInside })))
+      for (const { place } of left.splice(depths.indexOf(Math.min(...depths)), 1)) place()
+    }
+  }
+
+  /**
+   * Above the state directory, a worker could rename what leads there, or take the right to go through it from everybody. Beside those of
+   * the dead, it could make one that says what is to be ended and removed.
+   */
+  #checkAreas(supervisor: string): void {
+    for (const temporary of [this.#temporary, ...this.#table.namesOf(this.#temporary)]) {
+      const what = `${this.#temporary}, where a start looks for what dead gateways have left`
+      this.#refuseHolderOf(temporary, `${what}, or may only be read (TMPDIR moves it)`)
+    }
+    for (const state of this.#states) {
+      const what = `the state directory ${supervisor}`
+      this.#refuseHolderOf(state, `${what}, or may only be read (stateDirectory moves it)`)
+    }
+  }
+
+  #refuseHolderOf(directory: string, what: string): void {
+    const area = this.#holderOf(directory)
+    if (area === undefined) return
+    throw new InvalidOptionError('isolation.binds', `paths that do not hold ${what}`, `${area}, read-write`)
+  }
+
+  /** The area that a directory is, or lies in. */
+  #holderOf(directory: string): string | undefined {
+    const above = directory === '/' ? undefined : this.#holderOf(dirname(directory))
+    return above ?? this.#areas.nameOf(directory)
   }
 
   /** A path that is bound itself is not hidden. Of a link it is where it leads, unless a worker may have made that. */
@@ -138,12 +183,11 @@ class Planner {
   #place(bind: Bind, wanted: string): void {
     // Hidden itself: it takes that one's place.
     this.#placed = this.#placed.filter((mount) => mount.type === 'bind' || mount.target !== bind.target)
-    if (this.#placed.some((mount) => isWithin(targetOf(mount), bind.target))) {
-      throw new InvalidOptionError(
-        'isolation.binds',
-        'targets that do not cover one another, or what is hidden',
-        wanted,
-      )
+    const covered = this.#placed.find((mount) => isWithin(targetOf(mount), bind.target))
+    if (covered !== undefined) {
+      const what = `${targetOf(covered)}, which is ${covered.type === 'bind' ? 'bound' : 'hidden'}`
+      const given = wanted === bind.target ? wanted : `${wanted}, which leads to ${bind.target}`
+      throw new InvalidOptionError('isolation.binds', `targets that do not cover ${what}`, given)
     }
     this.#placed.push({ type: 'bind', bind })
   }
@@ -192,7 +236,8 @@ class Planner {
   }
 
   #above(path: string): Mount | undefined {
-    return this.#placed.findLast((mount) => isWithin(path, targetOf(mount)))
+    const above = this.#placed.findLast((mount) => isWithin(path, targetOf(mount)))
+    return above ?? (isWithin(path, SHARED_MEMORY.target) ? SHARED_MEMORY : undefined)
   }
 
   /** Under its own name, wherever it is mounted a second time, and wherever a directory above it is bound to. */
@@ -217,5 +262,5 @@ function targetOf(mount: Mount): string {
 }
 
 function depth(path: string): number {
-  return resolve(path).split('/').length
+  return path.split('/').length
 }

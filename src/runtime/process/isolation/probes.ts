@@ -3,12 +3,14 @@ import { join } from 'node:path'
 import { Claims } from '../claims.ts'
 import { listPids } from '../pids.ts'
 import { claimPlace, type Grounds } from '../place.ts'
+import { temporaryDirectory } from '../temporary.ts'
 import { writeWhole } from '../write-whole.ts'
 import { openInside, SOCKET_DIRECTORY } from './inside.ts'
 import { ENTRY_FAILED, levels, type Wrapping } from './levels.ts'
+import type { Mount } from './mounts.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
-import { planMounts } from './mounts.ts'
 import { seccompFilter } from './seccomp.ts'
+import { Sight } from './sight.ts'
 import { findTools, packageOf } from './tools.ts'
 import {
   explainPlace,
@@ -64,7 +66,7 @@ export async function probeLevel(
       uid,
       directory,
       socket,
-      mounts: level === 'full' ? planMounts({ binds: [], cwd: undefined, supervisor: grounds.root }).mounts : [],
+      mounts: level === 'full' ? mountsWithoutBinds(grounds, claims) : [],
     } as const
     const wrapper = levels[level].wrap(wrapping)
     const result = await run([...wrapper, 'true'], signals, filter && file, directory.home)
@@ -82,6 +84,13 @@ export async function probeLevel(
   } finally {
     await claims.release()
   }
+}
+
+function mountsWithoutBinds({ root }: Grounds, claims: Claims): readonly Mount[] {
+  const sight = new Sight({ binds: [], cwd: undefined, supervisor: root, temporary: temporaryDirectory() })
+  const { mounts, hold } = sight.open()
+  claims.add(hold)
+  return mounts
 }
 
 const REACH =

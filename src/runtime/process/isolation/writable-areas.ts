@@ -1,38 +1,66 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import type { Claim } from '../claims.ts'
 import { idOf, statsOf } from '../file.ts'
 
 /** Opens a directory only to hold it, for which no right to read it is needed (open(2)). Node.js has no name for it. */
 const O_PATH = 0o10000000
 
+/** A directory by a path to it, links followed, and what to call it. */
+export interface Named {
+  readonly path: string
+  readonly name: string
+}
+
+interface Area {
+  readonly name: string
+  readonly descriptor: number
+  uses: number
+}
+
 /**
- * The directories that workers may write to, or may since their start, whatever their names are by now: what lies below one can be
- * renamed and replaced, and lead anywhere.
+ * The directories that workers may write to while they run, whatever the names of these are by now: what lies below one can be renamed
+ * and replaced, and lead anywhere.
  */
 export class WritableAreas {
-  /** Each by what it is, held open, as no other file gets its number then; with the name that it had. */
-  readonly #held = new Map<string, { readonly name: string; readonly descriptor: number }>()
+  /** Each by what it is, held open, as no other file gets its number then. */
+  readonly #areas = new Map<string, Area>()
 
-  /** Adds what lies at a path, links followed. Nothing can be put into what is no directory. */
-  add(path: string): void {
-    let descriptor: number
-    try {
-      descriptor = openSync(path, O_PATH | constants.O_DIRECTORY)
-    } catch {
-      return
+  /** Adds what there is of them, until it is released. Nothing can be put into what is no directory. */
+  hold(directories: readonly Named[]): Claim {
+    const ids = directories.flatMap((directory) => this.#use(directory) ?? [])
+    const releaseNow = () => {
+      for (const id of ids.splice(0)) this.#drop(id)
     }
-    const id = idOf(fstatSync(descriptor))
-    if (this.#held.has(id)) closeSync(descriptor)
-    else this.#held.set(id, { name: path, descriptor })
+    return { release: async () => releaseNow(), releaseNow }
   }
 
   /** The name of the area that a directory is the top of. */
   nameOf(directory: string): string | undefined {
     const stats = statsOf(directory)
-    return stats && this.#held.get(idOf(stats))?.name
+    return stats && this.#areas.get(idOf(stats))?.name
   }
 
-  clear(): void {
-    for (const { descriptor } of this.#held.values()) closeSync(descriptor)
-    this.#held.clear()
+  #use({ path, name }: Named): string | undefined {
+    let descriptor: number
+    try {
+      descriptor = openSync(path, O_PATH | constants.O_DIRECTORY)
+    } catch {
+      return undefined
+    }
+    const id = idOf(fstatSync(descriptor))
+    const area = this.#areas.get(id)
+    if (area === undefined) this.#areas.set(id, { name, descriptor, uses: 1 })
+    else {
+      closeSync(descriptor)
+      area.uses++
+    }
+    return id
+  }
+
+  #drop(id: string): void {
+    const area = this.#areas.get(id)
+    if (area === undefined || --area.uses > 0) return
+    this.#areas.delete(id)
+    closeSync(area.descriptor)
   }
 }

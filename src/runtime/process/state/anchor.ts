@@ -1,5 +1,5 @@
-import { open, type FileHandle } from 'node:fs/promises'
-import { fileAt, idOf } from '../file.ts'
+import { lstat, open, type FileHandle } from 'node:fs/promises'
+import { idOf } from '../file.ts'
 
 /** Tells whether the directory at a path is still the one that was there. */
 export class Anchor {
@@ -16,8 +16,12 @@ export class Anchor {
     return new Anchor(path, await open(path))
   }
 
+  /** @throws what keeps it from being looked at. */
   async holds(): Promise<boolean> {
-    return (await fileAt(this.#path)) === idOf(await this.#directory.stat())
+    const there = await lstat(this.#path).then(idOf, (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error
+    })
+    return there === idOf(await this.#directory.stat())
   }
 
   /** Holds on to the directory that is there now. */

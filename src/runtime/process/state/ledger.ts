@@ -29,11 +29,6 @@ export class Ledger {
     return entry
   }
 
-  /** Whether anything is written down. */
-  get isUsed(): boolean {
-    return this.#live.size > 0
-  }
-
   /** Writes down once more what is held now. */
   async rewrite(): Promise<void> {
     await Promise.all(Array.from(this.#live, (entry) => entry.rewrite()))

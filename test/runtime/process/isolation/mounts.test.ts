@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync } f
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { planMounts, type MountRequest } from '../../../../src/runtime/process/isolation/mounts.ts'
-import { Sight } from '../../../../src/runtime/process/isolation/sight.ts'
+import type { MountRequest } from '../../../../src/runtime/process/isolation/mounts.ts'
+import { Sight, type View } from '../../../../src/runtime/process/isolation/sight.ts'
 import type { Bind, IsolationOptions } from '../../../../src/runtime/process/isolation/options.ts'
 import { fixturePath } from '../../../_processes.ts'
 import { isolated, openPool, sh, stateDirectory, usesIsolation } from './_isolated.ts'
@@ -14,12 +14,14 @@ let directory: string
 let state: string
 let area: string
 let other: string
+let temporary: string
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'mounts-'))
   state = join(directory, 'above', 'state')
   area = join(directory, 'area')
   other = join(directory, 'other')
+  temporary = join(directory, 'temporary')
   mkdirSync(state, { recursive: true })
 })
 
@@ -39,13 +41,24 @@ function linkTo(path: string, link = join(directory, 'link')): string {
   return link
 }
 
+function sightOf(request: Partial<MountRequest>): Sight {
+  return new Sight({ binds: [], cwd: undefined, supervisor: undefined, temporary, ...request })
+}
+
+/** For a worker that runs as long as the test. */
+function open(sight: Sight): View {
+  const view = sight.open()
+  onTestFinished(() => view.hold.releaseNow())
+  return view
+}
+
 function check(binds: readonly Bind[], cwd?: string): void {
-  planMounts({ binds, cwd, supervisor: state })
+  sightOf({ binds, cwd, supervisor: state }).open().hold.releaseNow()
 }
 
 /** What is mounted, in order. */
 function plan(binds: readonly Bind[], { cwd, supervisor }: { cwd?: string; supervisor?: string } = {}): string[] {
-  return planMounts({ binds, cwd, supervisor }).mounts.map((mount) =>
+  return open(sightOf({ binds, cwd, supervisor })).mounts.map((mount) =>
     mount.type === 'bind' ? `${mount.bind.target} ${mount.bind.access}` : `${mount.target} ${mount.purpose}`,
   )
 }
@@ -73,6 +86,16 @@ describe.runIf(process.platform === 'linux')('what a worker sees', () => {
     ])
   })
 
+  test('of two paths, one of them by a link, it is the more specific one by where that leads, in any order', () => {
+    mkdirSync(join(area, 'releases', '1'), { recursive: true })
+    linkTo('releases/1', join(area, 'current'))
+    const seen = bind(area, '/srv')
+    const [link, releases] = [bind(other, '/srv/current', 'read-write'), bind('/usr', '/srv/releases')]
+    const expected = ['/srv/releases read-only', '/srv/releases/1 read-write']
+    expect(plan([seen, link, releases]).slice(-2)).toEqual(expected)
+    expect(plan([releases, link, seen]).slice(-2)).toEqual(expected)
+  })
+
   test('nothing is made in a directory that is bound over one with hidden ones', () => {
     expect(of(plan([bind(directory, '/var')]), '/var', '/var/tmp')).toEqual(['/var read-only'])
     mkdirSync(join(directory, 'tmp'))
@@ -81,7 +104,7 @@ describe.runIf(process.platform === 'linux')('what a worker sees', () => {
 
   test('the state directory comes last, under every name that a bind gives it', () => {
     const link = linkTo(join(directory, 'above'))
-    const binds = [bind(directory), bind(dirname(state), '/data', 'read-write'), bind(link, '/other')]
+    const binds = [bind(directory), bind(dirname(state), '/data'), bind(link, '/other')]
     const hidden = plan(binds, { supervisor: state }).slice(-3)
     expect(hidden).toEqual([`${state} hidden`, '/data/state hidden', '/other/state hidden'])
   })
@@ -96,11 +119,7 @@ describe.runIf(process.platform === 'linux')('what a worker sees', () => {
     expect(targets(seen, bind('/usr', '/srv/area/relative/b'))).toContain('/srv/area/a/b')
     // Where it is hidden there is none.
     expect(targets(bind('/usr', join(area, 'absolute', 'b')))).toContain(join(area, 'absolute', 'b'))
-    const { mounts } = planMounts({
-      binds: [bind(join(area, 'relative'), '/b')],
-      cwd: undefined,
-      supervisor: undefined,
-    })
+    const { mounts } = open(sightOf({ binds: [bind(join(area, 'relative'), '/b')] }))
     expect(mounts).toContainEqual({ type: 'bind', bind: bind(join(area, 'a'), '/b') })
   })
 
@@ -118,6 +137,7 @@ describe.runIf(process.platform === 'linux')('what a worker sees', () => {
     expect(of(plan([rw('/srv')], { cwd: '/srv/app' }), '/srv/app')).toEqual([])
     expect(of(plan([bind('/var')], { cwd: '/var/tmp/a' }), '/var/tmp/a')).toEqual(['/var/tmp/a read-only'])
     expect(of(plan([], { cwd: '/home/a' }), '/home/a')).toEqual(['/home/a read-only'])
+    expect(of(plan([], { cwd: '/dev/shm/a' }), '/dev/shm/a')).toEqual(['/dev/shm/a read-only'])
   })
 })
 
@@ -141,9 +161,25 @@ describe('a bind is refused', () => {
     expect(() => check([bind('/opt', directory)])).toThrow('expected targets that do not cover')
   })
 
-  test('that workers may write to, with the state directory deeper in it', () => {
-    expect(() => check([rw(directory)])).toThrow('paths that may be read only')
-    expect(() => check([rw(linkTo(directory))])).toThrow('paths that may be read only')
+  test('that workers may write to, with the state directory in it', () => {
+    temporary = '/nowhere'
+    for (const holder of [directory, linkTo(directory), dirname(state), state]) {
+      expect(() => check([rw(holder)])).toThrow(
+        `paths that do not hold the state directory ${state}, or may only be read`,
+      )
+    }
+  })
+
+  test('that workers may write to, with the directory for temporary files in it', () => {
+    temporary = join(area, 'a', 'temporary')
+    mkdirSync(temporary, { recursive: true })
+    for (const holder of [area, join(area, 'a'), temporary, linkTo(temporary)]) {
+      expect(() => check([bind(holder, '/srv', 'read-write')])).toThrow(
+        `paths that do not hold ${temporary}, where a start looks for what dead gateways have left, or may only be read`,
+      )
+    }
+    mkdirSync(join(temporary, 'b'))
+    check([rw(join(temporary, 'b'))])
   })
 
   test.each<[string, () => Bind]>([
@@ -181,12 +217,10 @@ describe('a bind is refused', () => {
     check([...around, bind(area, '/srv/area'), made])
   })
 
-  test('and not where it is above the state directory and may only be read, or is directly above, or beside it', () => {
+  test('and not where it is above the state directory and may only be read, or is beside it', () => {
     const beside = `${state}-2`
     mkdirSync(beside)
-    check([bind(directory), bind(dirname(state), '/mnt', 'read-write')])
     check([bind(directory), rw(beside)])
-    check([bind(directory), rw(dirname(state))])
     check([
       bind(linkTo(directory)),
       bind(linkTo(join(directory, 'circle'), join(directory, 'circle')), '/opt'),
@@ -198,46 +232,52 @@ describe('a bind is refused', () => {
 describe('what workers may write to', () => {
   const mayNot = 'a path that does not lead through'
 
-  function sightOf(...binds: Bind[]) {
-    return new Sight({ binds, cwd: undefined, supervisor: state })
-  }
+  const sightWith = (...binds: Bind[]) => sightOf({ binds, supervisor: state })
 
   test('counts while one of them runs, whatever leads there by then', () => {
     for (const release of ['r1', 'r2', 'r3']) mkdirSync(join(directory, release, 'lib'), { recursive: true })
     const [current, previous] = [linkTo('r2', join(directory, 'current')), linkTo('r1', join(directory, 'previous'))]
-    const sight = sightOf(bind(current, '/srv/app', 'read-write'), bind(join(previous, 'lib'), '/srv/lib'))
-    onTestFinished(() => sight.forget())
-    sight.plan()
+    const sight = sightWith(bind(current, '/srv/app', 'read-write'), bind(join(previous, 'lib'), '/srv/lib'))
+    const first = sight.open()
     linkTo('r3', current)
-    sight.plan()
+    open(sight)
     linkTo('r2', previous)
-    expect(() => sight.plan()).toThrow(mayNot)
-    sight.forget()
-    sight.plan()
+    expect(() => sight.open()).toThrow(mayNot)
+    first.hold.releaseNow()
+    open(sight)
   })
 
   test('counts under a new name, too', () => {
     mkdirSync(join(area, 'lib'), { recursive: true })
     mkdirSync(join(other, 'lib'), { recursive: true })
-    const sight = sightOf(bind(area, '/srv/area', 'read-write'), bind(join(other, 'lib'), '/srv/lib'))
-    onTestFinished(() => sight.forget())
-    sight.plan()
+    const sight = sightWith(bind(area, '/srv/area', 'read-write'), bind(join(other, 'lib'), '/srv/lib'))
+    open(sight)
     rmSync(other, { recursive: true })
     renameSync(area, other)
     mkdirSync(area)
-    expect(() => sight.plan()).toThrow(mayNot)
+    expect(() => sight.open()).toThrow(mayNot)
+  })
+
+  test('does not count for a start that is refused', () => {
+    mkdirSync(area)
+    const link = linkTo(area)
+    const sight = sightWith(bind(link, '/srv/app', 'read-write'))
+    open(sight)
+    linkTo(dirname(state))
+    expect(() => sight.open()).toThrow('paths that do not hold the state directory')
+    linkTo(area)
+    open(sight)
   })
 
   test('and a state directory that was bare for one of them is so until it has ended', () => {
     mkdirSync(area)
     const link = linkTo(dirname(state))
-    const sight = sightOf(bind(link, '/srv/app'))
-    sight.plan()
+    const sight = sightWith(bind(link, '/srv/app'))
+    const first = sight.open()
     linkTo(area)
-    sight.plan()
+    open(sight)
     expect(sight.isBare).toBe(true)
-    sight.forget()
-    sight.plan()
+    first.hold.releaseNow()
     expect(sight.isBare).toBe(false)
   })
 })
@@ -263,6 +303,7 @@ describe.runIf(process.platform === 'linux')('the state directory is bare', () =
   test.each<[string, boolean, () => Partial<MountRequest>]>([
     ['where everybody sees what is around it', true, () => ({ supervisor: '/var/lib/corral' })],
     ['and not where that is hidden', false, () => ({ supervisor: '/home/corral/state' })],
+    ['and not where each has a place of its own', false, () => ({ supervisor: '/dev/shm/state' })],
     ['below a bind', true, () => ({ binds: [bind('/home/corral')], supervisor: '/home/corral/state' })],
     [
       'below a bind to another place',
@@ -277,7 +318,7 @@ describe.runIf(process.platform === 'linux')('the state directory is bare', () =
     ['below the working directory', true, () => ({ cwd: '/home/corral', supervisor: '/home/corral/state' })],
     ['below the working directory, by a link', true, () => ({ cwd: linkTo(dirname(state)), supervisor: state })],
   ])('%s: %s', (_, bare, request) => {
-    expect(planMounts({ binds: [], cwd: undefined, supervisor: undefined, ...request() }).isBare).toBe(bare)
+    expect(open(sightOf(request())).isBare).toBe(bare)
   })
 })
 
