@@ -151,6 +151,9 @@ async function serve(
   ])
 }
 
+/** What a worker or the gateway did wrong. Other failures are the clients' doing, or told by the pool's events. */
+const FAULTS: ReadonlySet<string> = new Set(['INTERNAL_ERROR', 'UPSTREAM_FAILED', 'UPSTREAM_TIMEOUT'])
+
 function toGatewayOptions(options: RunOptions, report: Report, { hooks, metrics }: Telemetry): GatewayOptions {
   return {
     ...hooks,
@@ -162,8 +165,7 @@ function toGatewayOptions(options: RunOptions, report: Report, { hooks, metrics 
     onError: (failure) => {
       metrics?.onError(failure)
       const { code, status, sessionId, method, cause } = failure
-      // The others are the clients' doing, or told by the pool's events.
-      if (!options.verbose && code !== 'INTERNAL_ERROR') return
+      if (!options.verbose && !FAULTS.has(code)) return
       report({ type: 'request.failed', code, status, sessionId, method, error: cause })
     },
   }

@@ -73,7 +73,7 @@ export class Forward {
     if (this.#issued !== undefined) {
       this.#endsSession = false
       headers.push(...this.#issued)
-      if (status !== 101) keepPrivate(headers)
+      keepPrivate(headers)
     }
     const adoption = this.#adoption
     if (adoption === undefined) return

@@ -210,11 +210,14 @@ export function responseHead(
   let trailer: string | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const name = latin1(raw[i] as Buffer | string)
-    const value = latin1(raw[i + 1] as Buffer | string)
+    const value = valueOf(raw[i + 1] as Buffer | string)
     const lower = name.toLowerCase()
     const field = responseFields.get(lower)
     if (field === te) {
-      if (value.toLowerCase() !== 'chunked' || ++codings > 1) throw new Refusal('UPSTREAM_FAILED')
+      if (++codings > 1 || !isChunked(latin1(raw[i + 1] as Buffer | string))) {
+        const cause = new Error('The worker answered with a transfer coding besides "chunked"')
+        throw new Refusal('UPSTREAM_FAILED', { cause })
+      }
       closeDelimited = false
     } else if (field !== undefined || listed?.has(lower)) {
       continue
@@ -252,13 +255,26 @@ export function responseTrailers(raw: readonly (Buffer | string)[], leftOut: str
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = latin1(raw[i] as Buffer | string)
     const lower = name.toLowerCase()
-    if (lower !== leftOut && !notInTrailers.has(lower)) trailers.push([name, latin1(raw[i + 1] as Buffer | string)])
+    if (lower !== leftOut && !notInTrailers.has(lower)) trailers.push([name, valueOf(raw[i + 1] as Buffer | string)])
   }
   return trailers
 }
 
 export function latin1(bytes: Buffer | string): string {
   return typeof bytes === 'string' ? bytes : bytes.toString('latin1')
+}
+
+/** The value of a field, without the white space behind it, which is none of it (RFC 9110 §5.5). Parsers leave out what is before it. */
+function valueOf(bytes: Buffer | string): string {
+  const text = latin1(bytes)
+  let end = text.length
+  while (end > 0 && (text.charCodeAt(end - 1) === 0x20 || text.charCodeAt(end - 1) === 0x09)) end--
+  return end === text.length ? text : text.slice(0, end)
+}
+
+/** As llhttp sees it, which has undone the chunks or has not: behind a tab it does not. */
+function isChunked(value: string): boolean {
+  return /^chunked *$/i.test(value)
 }
 
 /** Only names that can be special are lowercased: most begin with another letter. */

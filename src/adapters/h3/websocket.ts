@@ -240,7 +240,9 @@ class Upgrade {
     socket.write(acceptance, 'latin1')
     if (this.#seen !== undefined) {
       this.#seen.status = 101
-      this.#joinedAt = { read: socket.bytesRead - lengthOf(early.client), written: socket.bytesWritten }
+      // What Node has read while too much was early comes behind that.
+      const before = socket.bytesRead - lengthOf(early.client) - socket.readableLength
+      this.#joinedAt = { read: before, written: socket.bytesWritten }
     }
     if (head.length > 0) socket.write(head)
     socket.uncork()

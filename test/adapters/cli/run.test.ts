@@ -120,6 +120,19 @@ describe('corral run', () => {
     await stop(cli)
   })
 
+  test('tells of what workers did wrong, and only with --verbose of what clients did', async () => {
+    for (const flags of [[], ['--verbose']]) {
+      const cli = run('echo-server', ['--response-timeout', '50ms', ...flags])
+      const url = await urlOf(cli)
+      expect((await get(url, 'no id')).status).toBe(400)
+      expect((await get(`${url}/hang`, 'red')).status).toBe(504)
+      const told = await cli.line('request.failed')
+      if (flags.length > 0) expect(told).toMatchObject({ code: 'SESSION_ID_INVALID', status: 400 })
+      else expect(told).toMatchObject({ code: 'UPSTREAM_TIMEOUT', status: 504, method: 'GET', sessionId: 'red' })
+      await stop(cli)
+    }
+  })
+
   test('keeps idle connections for --keep-alive, and waits for a worker for --response-timeout', async () => {
     const cli = run('echo-server', ['--keep-alive', '90s', '--response-timeout', '50ms'])
     const url = await urlOf(cli)

@@ -269,6 +269,24 @@ describe('responses', () => {
     const { port } = await openScene(worker)
     expect((await get(port, '/')).status).toBe(502)
   })
+
+  // Behind a tab llhttp does not see the coding, and leaves the chunks in the body.
+  test('white space behind a value is none of it', async () => {
+    const worker = rawWorker(async (connection) => {
+      const coding = (await connection.head()).startsWith('GET /tab ') ? 'chunked\t' : 'chunked  '
+      connection.send(
+        `HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: ${coding}\r\nX-A: b \t \r\nX-B: \t\r\n\r\n3\r\nabc\r\n0\r\n\r\n`,
+      )
+    })
+    const { port, failures } = await openScene(worker)
+    const client = await dial(port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: close\r\n\r\n')
+    const answer = await client.rest()
+    expect(answer).toMatch(/\r\nX-A: b\r\nX-B: \r\n/)
+    expect(answer).toMatch(/\r\n\r\n3\r\nabc\r\n0\r\n\r\n$/)
+    expect((await get(port, '/tab')).status).toBe(502)
+    expect(failures.at(-1)?.cause).toMatchObject({ message: expect.stringContaining('transfer coding') as string })
+  })
 })
 
 describe('streaming', () => {

@@ -202,6 +202,31 @@ describe('onRequest is told, once each,', () => {
     expect(gateway.stats()).toEqual({ requests: 0, webSockets: 0 })
   })
 
+  test.each([60_000, 300_000])(
+    'of a WebSocket, with %i bytes that came before the answer to its handshake',
+    async (size) => {
+      const http = createServer()
+      const handshake = signal<Socket>()
+      http.on('upgrade', (_req, socket: Socket) => handshake.resolve(socket))
+      const { port, next } = await observed(http)
+      const client = await dial(port)
+      client.send(
+        'GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+          'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+      )
+      const worker = await handshake.promise
+      await new Promise((resolve) => client.socket.write(Buffer.alloc(size), resolve))
+      worker.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+      let arrived = 0
+      for await (const chunk of worker) {
+        arrived += (chunk as Buffer).length
+        if (arrived === size) break
+      }
+      client.socket.end()
+      expect(await next()).toMatchObject({ kind: 'websocket', status: 101, bytesIn: size })
+    },
+  )
+
   test('of a handshake that the worker refused', async () => {
     const { port, next } = await observed((_req, res) => {
       res.writeHead(403)

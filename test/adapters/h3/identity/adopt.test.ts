@@ -33,6 +33,20 @@ describe('with adopt, a session', () => {
     expect(pool.ended).toEqual([])
   })
 
+  test('goes by that id without the white space behind it', async () => {
+    const worker = (req: IncomingMessage, res: ServerResponse) => {
+      if (req.headers['mcp-session-id'] === undefined) res.setHeader('Mcp-Session-Id', 'chosen \t')
+      res.end()
+    }
+    const { port, pool } = await openScene(worker, options)
+    const client = await dial(port)
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
+    expect(await client.head()).toContain('\r\nMcp-Session-Id: chosen\r\n')
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: chosen\r\nConnection: close\r\n\r\n')
+    expect(await client.rest()).toContain('HTTP/1.1 200 ')
+    expect(pool.acquired[1]).toBe(pool.acquired[0])
+  })
+
   test('is told of with the id that the pool has for it, and by nobody else’s id', async () => {
     const told: AdoptedSession[] = []
     const { ask, pool } = await openMcp({ adopt: { onAdopt: (adopted) => told.push(adopted) } })

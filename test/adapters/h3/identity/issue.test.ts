@@ -50,7 +50,9 @@ describe('with issue, a client that names no session', () => {
     const ask = async (lines: string) => {
       const client = await dial(port)
       client.send(`GET / HTTP/1.1\r\nHost: a\r\n${lines}\r\n\r\n`)
-      return [...(await client.rest()).matchAll(/^x-session-id: *(\S+)/gim)].map(([, id]) => id)
+      const answer = await client.rest()
+      expect(answer.includes('Cache-Control: private')).toBe(!lines.includes('red'))
+      return [...answer.matchAll(/^x-session-id: *(\S+)/gim)].map(([, id]) => id)
     }
     expect(await ask('Connection: close')).toEqual([pool.acquired[0]])
     expect(await ask(`Connection: Upgrade\r\nUpgrade: websocket\r\n${key}`)).toEqual([pool.acquired[1]])
