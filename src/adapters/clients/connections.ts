@@ -192,7 +192,10 @@ export class Connections {
 
   #closeIfIdle(socket: Connection): void {
     const state = socket[kState]
-    if (state !== undefined && state.open === 0 && !state.upgraded) socket.destroySoon()
+    if (state === undefined || state.open > 0 || state.upgraded) return
+    // Who has begun a request gets an answer to it, and hears by that that it is the last one.
+    if (state.last?.shouldKeepAlive !== false && slicesOf(socket)?.hasBegun === true) return
+    socket.destroySoon()
   }
 
   /** WebSockets are told; those that do not heed it cut themselves a moment later. What is left of a response must not pass for all of it. */

@@ -35,6 +35,11 @@ export class Framing {
   /** What it takes to parse the last step, in bytes. */
   cost = 0
 
+  /** Whether a head has begun and not ended. */
+  get isWithinHead(): boolean {
+    return this.#part === 'head'
+  }
+
   /** The body of the request whose head ended the last step is the next to come. */
   begin({ headers }: IncomingMessage): void {
     this.#isChunked = headers['transfer-encoding'] !== undefined

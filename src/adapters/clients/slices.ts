@@ -79,6 +79,11 @@ class Slices implements Flow {
     this.#taken += costOf(req)
   }
 
+  /** Whether a request has begun to come of which the server has not been told. */
+  get hasBegun(): boolean {
+    return !this.#isOver && !this.#isDropped && (this.#rest !== undefined || this.#framing.isWithinHead)
+  }
+
   /** Told of an upgrade that is none: its request goes in again, before what follows. */
   again(): void {
     this.#taken = mostPerTurn

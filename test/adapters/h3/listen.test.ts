@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { createServer } from 'node:net'
 import type { Socket } from 'node:net'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { createGateway, fromHeader } from 'corral/h3'
 import type { ListenOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
@@ -131,6 +131,37 @@ describe('close', () => {
     expect(await client.rest()).toMatch(/two\r\n0\r\n\r\n$/)
     await closed
     expect(await pool.idle()).toBe(0)
+  })
+
+  test.each([
+    ['', 'as the first of its connection'],
+    [plain, 'behind another one'],
+  ])('answers a request that has begun to come, and announces the close in that', async (before, _where) => {
+    const { listener, port } = await openScene((_req, res) => res.end('<ok>'))
+    const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+    const client = await dial(port)
+    client.send(before)
+    if (before !== '') await client.take('<ok>')
+    const [socket] = await accepted
+    client.send(plain.slice(0, 30))
+    await vi.waitFor(() => expect(socket.bytesRead).toBe(before.length + 30))
+    const closed = listener.close()
+    client.send(plain.slice(30))
+    const answer = await client.rest()
+    expect(answer).toMatch(/\r\nConnection: close\r\n[^]*<ok>/)
+    expect(answer.match(/HTTP\/1.1 /g)).toHaveLength(1)
+    await closed
+  })
+
+  test('waits no longer than its grace for the rest of a head', async () => {
+    const { listener, port } = await openScene((_req, res) => res.end('ok'))
+    const accepted = once(listener.server, 'connection') as Promise<[Socket]>
+    const client = await dial(port)
+    client.send(plain.slice(0, 30))
+    const [socket] = await accepted
+    await vi.waitFor(() => expect(socket.bytesRead).toBe(30))
+    await listener.close({ grace: 50 })
+    expect(await client.rest()).toBe('')
   })
 
   test('announces the close in responses that have not begun', async () => {
