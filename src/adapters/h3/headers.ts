@@ -214,10 +214,7 @@ export function responseHead(
     const lower = name.toLowerCase()
     const field = responseFields.get(lower)
     if (field === te) {
-      if (++codings > 1 || !isChunked(latin1(raw[i + 1] as Buffer | string))) {
-        const cause = new Error('The worker answered with a transfer coding besides "chunked"')
-        throw new Refusal('UPSTREAM_FAILED', { cause })
-      }
+      if (++codings > 1 || !isChunked(latin1(raw[i + 1] as Buffer | string))) throw unknownCoding()
       closeDelimited = false
     } else if (field !== undefined || listed?.has(lower)) {
       continue
@@ -272,9 +269,25 @@ function valueOf(bytes: Buffer | string): string {
   return end === text.length ? text : text.slice(0, end)
 }
 
-/** As llhttp sees it, which has undone the chunks or has not: behind a tab it does not. */
+/** As llhttp sees it, which has undone the chunks or has not: before a tab it does not see them. */
 function isChunked(value: string): boolean {
   return /^chunked *$/i.test(value)
+}
+
+/**
+ * Node leaves out the tab that llhttp stumbles over.
+ *
+ * @param heads as they came.
+ * @throws `UPSTREAM_FAILED` for what {@link responseHead} would refuse if it saw that.
+ */
+export function assertCoding(heads: readonly Buffer[]): void {
+  if (/^transfer-encoding:.*\t *\r?$/im.test(latin1(Buffer.concat(heads)))) throw unknownCoding()
+}
+
+function unknownCoding(): Refusal {
+  return new Refusal('UPSTREAM_FAILED', {
+    cause: new Error('The worker answered with a transfer coding besides "chunked"'),
+  })
 }
 
 /** Only names that can be special are lowercased: most begin with another letter. */

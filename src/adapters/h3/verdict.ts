@@ -15,7 +15,8 @@ export async function judge(error: unknown, upstream: Upstream): Promise<Refusal
   if (isUnsendable(error)) return new Refusal('REQUEST_INVALID', { cause: error })
   if (!signal.aborted) await upstream.over(isUnreachable(error) ? burialNotice : deathNotice)
   if (signal.aborted) return sessionRefusal(signal.reason)
-  return new Refusal('UPSTREAM_FAILED', { cause: isUnasked(error) ? new Error(unasked, { cause: error }) : error })
+  const told = isUnasked(error) ? unasked : isMismatched(error) ? mismatched : undefined
+  return new Refusal('UPSTREAM_FAILED', { cause: told === undefined ? error : new Error(told, { cause: error }) })
 }
 
 /** How long the news of a worker's death may take from its sockets to the pool. */
@@ -44,6 +45,14 @@ function isTimeout(error: unknown): boolean {
 
 function isUnsendable(error: unknown): boolean {
   return error instanceof errors.InvalidArgumentError || error instanceof errors.NotSupportedError
+}
+
+const mismatched =
+  'The worker sent a Content-Length that is not that of its body, that comes twice or beside a Transfer-Encoding, or is no number'
+
+/** What undici says of all of these, as it takes them for a length of another size. */
+function isMismatched(error: unknown): boolean {
+  return error instanceof errors.ResponseContentLengthMismatchError
 }
 
 const unasked = 'The worker sent 100 Continue or switched protocols, which nobody had asked for'

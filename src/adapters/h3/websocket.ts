@@ -5,7 +5,7 @@ import { errors } from 'undici'
 import type { Lease } from '../../index.ts'
 import { isReset } from '../clients/reset.ts'
 import type { Core } from './core.ts'
-import { expectsUnknown, maxCollected, nameWorker, requestHeaders, responseHead } from './headers.ts'
+import { assertCoding, expectsUnknown, maxCollected, nameWorker, requestHeaders, responseHead } from './headers.ts'
 import type { Forward } from './forward.ts'
 import { limitInformation } from './information.ts'
 import type { Observation } from './observe.ts'
@@ -165,6 +165,8 @@ class Upgrade {
       const arm = (timeout: number) =>
         timeout === 0 ? undefined : setTimeout(() => fail(new errors.HeadersTimeoutError()), timeout)
       let timer = arm(connectTimeout)
+      const heads: Buffer[] = []
+      const hear = (chunk: Buffer) => void heads.push(chunk)
       const shake = request({
         method: 'GET',
         path: this.#request.target,
@@ -177,6 +179,7 @@ class Upgrade {
             timer = arm(headersTimeout)
           })
           this.#watchReset(worker)
+          worker.prependListener('data', hear)
           return worker
         },
       })
@@ -185,7 +188,10 @@ class Upgrade {
       this.#handshake = shake
       upstream.tunnels.add(severable)
       limitInformation(shake, fail)
+      // The next one may have begun in the last piece.
+      shake.on('information', () => heads.splice(0, heads.length - 1))
       shake.on('upgrade', (answer, worker: Socket, head) => {
+        worker.off('data', hear)
         // Node parses on in what it has read, whatever has become of the request.
         if (settled) {
           worker.destroy()
@@ -208,12 +214,13 @@ class Upgrade {
         this.#join(acceptance, worker, head)
       })
       shake.on('response', (answer) => {
+        answer.socket.off('data', hear)
         if (settled) {
           answer.destroy()
           return
         }
         try {
-          this.#relayRefusal(answer)
+          this.#relayRefusal(answer, heads)
           settle(resolve)
         } catch (error) {
           fail(error)
@@ -279,9 +286,10 @@ class Upgrade {
   /**
    * The worker does not upgrade: the client gets its answer as it is.
    *
+   * @param heads what came of it, and before it.
    * @throws when it is no answer that could be passed on.
    */
-  #relayRefusal(answer: IncomingMessage): void {
+  #relayRefusal(answer: IncomingMessage, heads: readonly Buffer[]): void {
     if (!this.#is('handshaking')) {
       answer.destroy()
       return
@@ -289,7 +297,9 @@ class Upgrade {
     const { req } = this.#client
     const { host } = this.#upstream as Upstream
     const { statusCode: status = 0, statusMessage: reason = '' } = answer
+    if (status === 101) throw new Error('The worker answered 101 without a "Connection: Upgrade" that could be read')
     if (status < 200) throw new Error(`The worker answered with status ${status}`)
+    if (answer.headers['transfer-encoding'] !== undefined) assertCoding(heads)
     const head = responseHead(answer.rawHeaders, status, false, (location) =>
       rewriteLocation(location, host, this.#request.prefix),
     )

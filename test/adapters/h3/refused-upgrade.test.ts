@@ -68,6 +68,35 @@ describe('the answer of a worker that does not upgrade', () => {
     expect(records).toMatchObject([{ outcome: 'cut', code: 'UPSTREAM_FAILED' }])
   })
 
+  // Of which nobody could tell whether the chunks are in the body.
+  test.each(['', 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'])(
+    'is not passed on with a coding that is not seen for a tab',
+    async (before) => {
+      const { client, failures } = await open((worker) =>
+        worker.send(`${before}${head}transfer-encoding: chunked \t\r\nX-A: 1\r\n\r\n3\r\nbig\r\n0\r\n\r\n`),
+      )
+      expect(await client.rest()).toMatch(/HTTP\/1\.1 502 /)
+      expect(failures[0]?.cause).toMatchObject({ message: expect.stringContaining('transfer coding') as string })
+    },
+  )
+
+  test('may have tabs elsewhere', async () => {
+    const { client } = await open((worker) =>
+      worker.send(`${head}X-A: 1\t\r\nTransfer-Encoding: chunked\r\nX-B: 1\t\r\n\r\n4\r\nbig\t\r\n0\r\n\r\n`),
+    )
+    expect(await client.rest()).toMatch(/4\r\nbig\t\r\n0\r\n\r\n$/)
+  })
+
+  test('is told of when it says 101 and switches to nothing', async () => {
+    const { client, failures } = await open((worker) =>
+      worker.send('HTTP/1.1 101 Yes\r\nConnection: Upgrade\t\r\n\r\n'),
+    )
+    expect(await client.rest()).toMatch(/HTTP\/1\.1 502 /)
+    expect(failures[0]?.cause).toMatchObject({
+      message: 'The worker answered 101 without a "Connection: Upgrade" that could be read',
+    })
+  })
+
   test('is recorded when it is over, whether or not the client closes', async () => {
     const { client, records } = await open((worker) => worker.send(`${head}Content-Length: 3\r\n\r\nbig`))
     expect(await client.rest()).toMatch(/big$/)
