@@ -1,4 +1,4 @@
-import { resolve } from 'node:path'
+import { isAbsolute } from 'node:path'
 import type { BindOptions, ProcessWorkerOptions } from '../../index.ts'
 import type { FlagName } from './flags.ts'
 import { type Given, UsageError, count, invalid, oneOf, size } from './given.ts'
@@ -32,15 +32,20 @@ function optional<T>(given: Given, name: FlagName, read: (name: FlagName, text: 
 }
 
 function directory(name: FlagName, text: string): string {
-  // Resolved, it would be the working directory.
+  // It would be the working directory.
   if (text === '') throw invalid(name, text, 'a path')
-  return resolve(text)
+  return absolute(text)
 }
 
 function bind(text: string): BindOptions {
   const [, path = '', write] = /^(.*?)(:rw)?$/s.exec(text) ?? []
   if (path === '') throw invalid('bind', text, 'a path, or a path and ":rw"')
-  return { source: resolve(path), access: write === undefined ? 'read-only' : 'read-write' }
+  return { source: absolute(path), access: write === undefined ? 'read-only' : 'read-write' }
+}
+
+/** Left as it is otherwise: by its text alone, `..` behind a link would lead elsewhere. */
+function absolute(path: string): string {
+  return isAbsolute(path) ? path : `${process.cwd()}/${path}`
 }
 
 function decimal(name: FlagName, text: string): number {

@@ -252,7 +252,7 @@ export class ProcessInstance implements WorkerInstance {
     const { memory } = this.#settings.limits
     if (cause === 'oom') return `The worker ran out of memory: it may have ${memory} bytes (limits.memory)`
     if (fault === 'spawner') return 'The worker was killed, as the helper that had started it died'
-    if (fault === 'wrapper') return `The worker could not be isolated: ${this.output().at(-1) ?? 'bubblewrap failed'}`
+    if (fault === 'wrapper') return `The worker could not be isolated: ${explainWrapper(this.output().at(-1))}`
     return undefined
   }
 
@@ -307,6 +307,12 @@ export class ProcessInstance implements WorkerInstance {
   #isRunning(): boolean {
     return this.#phase === 'starting' || this.#phase === 'ready'
   }
+}
+
+/** What is not to be found inside was there outside, before the start. */
+function explainWrapper(line = 'bubblewrap failed'): string {
+  if (!/^bwrap: execvp .*: No such file or directory$/.test(line)) return line
+  return `${line}; what lies in a home directory, in /tmp or in another place that is hidden has to be shown (isolation.binds)`
 }
 
 function isNobodyThere(error: unknown): boolean {

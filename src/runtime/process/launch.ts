@@ -10,6 +10,7 @@ import { statsOf } from './file.ts'
 import { pathIn } from './follow.ts'
 import type { Host } from './host.ts'
 import { ProcessInstance } from './instance.ts'
+import { environmentOf } from './isolation/entry.ts'
 import { levels, type Wrapping } from './isolation/levels.ts'
 import type { Limits } from './isolation/options.ts'
 import type { View } from './isolation/sight.ts'
@@ -116,7 +117,7 @@ async function toRequest(
   const home = sandbox.level === 'none' || directory === undefined ? {} : homeVariables(directory)
   const env = createEnvironment({ ...home, ...(port !== undefined && { PORT: String(port) }), ...given })
   const level = levels[sandbox.level]
-  const wrapper = level.wrap({
+  const wrapping: Wrapping = {
     network: sandbox.network,
     mounts: view?.mounts ?? [],
     limits: sandbox.limits,
@@ -126,13 +127,14 @@ async function toRequest(
     directory,
     socket: socketOf(template, sandbox.limits),
     cwd: view?.cwd,
-  })
-  const [command = settings.command, ...rest] = [...wrapper, settings.command, ...args]
+    env,
+  }
+  const [command = settings.command, ...rest] = [...level.wrap(wrapping), settings.command, ...args]
   return {
     command,
     args: rest,
     cwd: settings.cwd,
-    env,
+    env: environmentOf(wrapping),
     signals: level.signals,
     // Otherwise its cgroup has them, or its namespaces.
     session: level.signals === 'group' && cgroup === undefined ? 'ended' : 'left',
@@ -214,6 +216,9 @@ function explain(cause: NodeJS.ErrnoException, settings: ProcessSettings, path: 
     return 'it is a directory; give the path of the program in it'
   }
   if (cause.code === 'EACCES') return 'it is not executable for this user; correct its permissions (chmod +x)'
+  if (cause.code === 'E2BIG') {
+    return 'its arguments and environment are more than the system takes (E2BIG); pass what is large in files, or by its input'
+  }
   if (cause.code === 'EAGAIN')
     return 'the limit on processes is reached (EAGAIN); raise it (ulimit -u, pids limit of the cgroup)'
   return cause.message

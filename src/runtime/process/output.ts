@@ -3,6 +3,7 @@ import { StringDecoder } from 'node:string_decoder'
 const MAX_LINES = 50
 const MAX_LINE_BYTES = 2048
 const NEWLINE = 0x0a
+const RETURN = 0x0d
 /** Lines that are told of one stream in a second. */
 const MAX_TOLD = 1_000
 const SECOND = 1_000
@@ -24,6 +25,7 @@ export interface OutputListeners {
  * The last lines of a stream, in bounded memory: 50 lines of up to 2 KiB. Works on bytes, and decodes whole lines, so that
  * a character that is split over two chunks stays whole, and the rest of an endless line costs no more than a search. Of a flood
  * of lines only the last ones of each chunk are looked at: a worker that writes nothing else must not keep this process busy.
+ * A carriage return alone ends a line, too: progress bars write over theirs with it, and mean the last one.
  */
 export class OutputTail {
   readonly #onLine: ((line: string) => void) | undefined
@@ -36,8 +38,11 @@ export class OutputTail {
   /** The second that it is, and the lines of it that have been told. */
   #second = 0
   #told = 0
-  /** Bytes that nobody was told of since somebody was. */
+  /** Bytes that nobody was told of since somebody was, and what tells of them when nothing more comes. */
   #leftOut = 0
+  #note: NodeJS.Timeout | undefined
+  /** Whether the last byte was a carriage return, which may belong to a line break. */
+  #isReturning = false
   readonly #now: () => number
 
   /** @param now milliseconds of a clock that never goes back. */
@@ -51,7 +56,7 @@ export class OutputTail {
   write(chunk: Buffer): boolean {
     this.#lookAtClock()
     const isSearching = this.#search !== undefined
-    let rest = this.#takeLines(chunk, MAX_TOLD - this.#told, 'told')
+    let rest = this.#takeLines(this.#withLineBreaks(chunk), MAX_TOLD - this.#told, 'told')
     const isFlood = rest.includes(NEWLINE)
     if (isFlood) rest = this.#leaveOut(rest)
     const before = this.#size
@@ -69,6 +74,30 @@ export class OutputTail {
   /** The last lines, oldest first, the unfinished one included. */
   lines(): readonly string[] {
     return this.#size === 0 ? [...this.#lines] : [...this.#lines, this.#partialLine()].slice(-MAX_LINES)
+  }
+
+  /** With a line break for each carriage return alone, but where no line has begun. */
+  #withLineBreaks(chunk: Buffer): Buffer {
+    // Alone at the beginning of a line it counts for nothing.
+    if (this.#isReturning && this.#size === 1 && chunk[0] !== NEWLINE) {
+      this.#size = 0
+      this.#came = 0
+    }
+    const wasReturning = this.#isReturning && this.#size > 0 && chunk.length > 0 && chunk[0] !== NEWLINE
+    if (chunk.length > 0) this.#isReturning = chunk[chunk.length - 1] === RETURN
+    if (!wasReturning && !chunk.includes(RETURN)) return chunk
+    const lines = Buffer.allocUnsafe(chunk.length + 1)
+    let length = 0
+    if (wasReturning) lines[length++] = NEWLINE
+    let isBegun = !wasReturning && this.#size > 0
+    for (let at = 0; at < chunk.length; at++) {
+      const byte = chunk[at] as number
+      const isAlone = byte === RETURN && at + 1 < chunk.length && chunk[at + 1] !== NEWLINE
+      if (isAlone && !isBegun) continue
+      lines[length++] = isAlone ? NEWLINE : byte
+      isBegun = !isAlone && byte !== NEWLINE
+    }
+    return lines.subarray(0, length)
   }
 
   #append(bytes: Buffer): void {
@@ -107,6 +136,7 @@ export class OutputTail {
     }
     const rest = this.#takeLines(last, Number.POSITIVE_INFINITY, 'kept')
     this.#leftOut += before + lines.length - rest.length
+    this.#note ??= setTimeout(() => this.#tellLeftOut(), SECOND).unref()
     return rest
   }
 
@@ -134,6 +164,8 @@ export class OutputTail {
   }
 
   #tellLeftOut(): void {
+    clearTimeout(this.#note)
+    this.#note = undefined
     if (this.#leftOut === 0) return
     this.#onLine?.(`… ${this.#leftOut} bytes of output left out: more than ${MAX_TOLD} lines in a second`)
     this.#leftOut = 0

@@ -156,6 +156,12 @@ describe('a command that cannot be started', () => {
     )
   })
 
+  test('is told from arguments that are too much', async () => {
+    await expect(launch({ command: 'node', args: ['-e', '0'.repeat(200_000), '{{socket}}'] })).rejects.toThrow(
+      'its arguments and environment are more than the system takes (E2BIG)',
+    )
+  })
+
   test('keeps the cause and leaves nothing behind', async () => {
     const error = await launchCommand('./missing').catch((error: unknown) => error)
     expect(error).toMatchObject({ cause: { code: 'ENOENT' } })

@@ -16,6 +16,14 @@ describe('lines', () => {
     expect(written('one\r', '\ntwo\r\n').lines()).toEqual(['one', 'two'])
   })
 
+  test.each([
+    ['in one chunk', ['\rone\r\rtwo\rthree\n', 'four\r\n\r\nfive']],
+    ['over chunks', ['\r', 'one\r', '\r', 'two', '\r', 'three', '\n', 'four\r', '\n', '\r', '\n', 'five']],
+    ['byte by byte', [...'\rone\r\rtwo\rthree\nfour\r\n\r\nfive']],
+  ])('end at a carriage return, too, which ends no line that has not begun: %s', (_how, chunks) => {
+    expect(written(...chunks).lines()).toEqual(['one', 'two', 'three', 'four', '', 'five'])
+  })
+
   test('include the unfinished last one', () => {
     const tail = written('one\ntwo')
     expect(tail.lines()).toEqual(['one', 'two'])
@@ -118,6 +126,20 @@ describe('of a flood of lines', () => {
     tail.write(Buffer.from(flood))
     tail.end()
     expect(told.slice(1_000)).toEqual([expect.stringMatching(notice)])
+  })
+
+  test('what was left out is told when nothing more comes, too', () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const { told, tail } = flooded()
+    tail.write(Buffer.from(flood))
+    vi.advanceTimersByTime(999)
+    expect(told).toHaveLength(1_000)
+    vi.advanceTimersByTime(1)
+    expect(told.slice(1_000)).toEqual([expect.stringMatching(notice)])
+    tail.end()
+    expect(told).toHaveLength(1_001)
+    expect(vi.getTimerCount()).toBe(0)
   })
 
   test('none is left out for whoever looks for something, until it has come', () => {

@@ -1,4 +1,5 @@
 import { temporaryOf } from '../directory.ts'
+import { enter } from './entry.ts'
 import { SOCKET_DIRECTORY } from './inside.ts'
 import type { Mount } from './mounts.ts'
 import type { IsolationLevel, IsolationSettings, Limits } from './options.ts'
@@ -11,6 +12,8 @@ export interface Wrapping {
   readonly limits: Limits
   /** Files of cgroups to write `0` to, from inside and before anything else. */
   readonly cgroupEntries: readonly string[]
+  /** Variables for the command; absent: none of them matters. */
+  readonly env?: Readonly<Record<string, string>> | undefined
   /** User and group id to become; absent: this process's own. */
   readonly uid?: number | undefined
   /** Where the programs are; a worker's own `PATH` need not have them. */
@@ -82,20 +85,8 @@ export const levels: Readonly<Record<IsolationLevel, Level>> = {
   },
 }
 
-/** Exit status of the entry into cgroup and limits when that fails. */
-export const ENTRY_FAILED = 125
-
 /** Room in a private `/tmp` without a limit of the user's. It lies in memory, and counts as the worker's. */
 const TEMPORARY_BYTES = 256 * 1024 ** 2
-
-/** Enters the cgroup before anything of the worker runs, so that there is no moment in which it could fork out of it. */
-function enter({ cgroupEntries, limits }: Wrapping): string[] {
-  const steps = cgroupEntries.map((_, index) => `echo 0 > "$${index + 1}"`)
-  if (limits.files !== undefined) steps.push(`ulimit -n ${limits.files}`)
-  if (steps.length === 0) return []
-  const script = `${steps.join(' && ')} || exit ${ENTRY_FAILED}; shift ${cgroupEntries.length}; exec "$@"`
-  return ['/bin/sh', '-c', script, 'corral', ...cgroupEntries]
-}
 
 /** The helper that starts workers ends them when its parent is gone; this is for when it is killed itself. */
 function dieWithParent({ tools: { setpriv } }: Wrapping): string[] {

@@ -1,6 +1,6 @@
 import { constants, existsSync } from 'node:fs'
 import { chmod, lstat, mkdtemp, readdir, realpath, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join, relative, resolve } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { InvalidOptionError, StateDirectoryInUseError } from '../../errors.ts'
 import { MAX_SOCKET_PATH } from '../address.ts'
 import { makeDirectory } from '../make-directory.ts'
@@ -49,7 +49,9 @@ export async function openStateDirectory(named: string | undefined): Promise<Sta
   }
   await makeNamed(named)
   // By no links, which others could have lead elsewhere; it must not be one itself.
-  const path = join(await realpath(dirname(resolve(named))), basename(resolve(named)))
+  const name = basename(named)
+  const isUp = name === '.' || name === '..'
+  const path = isUp ? await realpath(named) : join(await realpath(dirname(named)), name)
   const state = await usableDirectory(path, async () => {
     await checkOwner(path)
     await checkContents(path)

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
 import { fixture, fixtureProcesses } from '../../../_processes.ts'
@@ -7,6 +7,17 @@ import { end, isolated, levels, openPool, readLedgers, send, sh, stateDirectory,
 usesIsolation()
 
 const dead = (events: readonly { type: string }[]) => events.filter(({ type }) => type === 'worker.dead')
+
+test.runIf(process.platform === 'linux')('a program that full hides is told from one that is missing', async () => {
+  const directory = stateDirectory()
+  chmodSync(directory, 0o755)
+  const command = join(directory, 'run')
+  writeFileSync(command, '#!/bin/sh\n', { mode: 0o755 })
+  const { pool } = await openPool(isolated('full', { command, args: ['{{socket}}'] }))
+  await expect(pool.acquire('red')).rejects.toThrow(
+    `execvp ${command}: No such file or directory; what lies in a home directory, in /tmp or in another place that is hidden has to be shown`,
+  )
+})
 
 describe.runIf(process.platform === 'linux').each(levels)('at level %s', (level) => {
   test('what a worker exits with arrives', async () => {
