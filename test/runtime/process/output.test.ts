@@ -19,7 +19,7 @@ describe('lines', () => {
   test.each([
     ['in one chunk', ['\rone\r\rtwo\rthree\n', 'four\r\n\r\nfive']],
     ['over chunks', ['\r', 'one\r', '\r', 'two', '\r', 'three', '\n', 'four\r', '\n', '\r', '\n', 'five']],
-    ['byte by byte', [...'\rone\r\rtwo\rthree\nfour\r\n\r\nfive']],
+    ['byte by byte', '\rone\r\rtwo\rthree\nfour\r\n\r\nfive'.split('')],
   ])('end at a carriage return, too, which ends no line that has not begun: %s', (_how, chunks) => {
     expect(written(...chunks).lines()).toEqual(['one', 'two', 'three', 'four', '', 'five'])
   })
