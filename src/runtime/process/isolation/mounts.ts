@@ -76,6 +76,7 @@ class Planner {
   /** Where the state directory or a part of it can be seen. */
   readonly #states: readonly string[]
   readonly #areas: WritableAreas
+  readonly #links = new Map<string, string | undefined>()
   #placed: Mount[] = []
   #cwdInside: string | undefined
 
@@ -170,7 +171,7 @@ class Planner {
 
   /** Unless it can be seen anyway: it must not take the right to write from a bind. */
   #showCwd(cwd: string): void {
-    const source = follow(cwd, { linkAt: readLink })
+    const source = follow(cwd, { linkAt: this.#linkAt })
     if (this.#states.some((state) => isWithin(source, state))) {
       throw new InvalidOptionError('cwd', `a directory outside of the state directory ${this.#supervisor}`, cwd)
     }
@@ -195,7 +196,7 @@ class Planner {
   /** Where a path of this machine leads. @throws the refusal, when that is for workers to say. */
   #trace(path: string, refusal: (area: string) => Error): string {
     return follow(path, {
-      linkAt: readLink,
+      linkAt: this.#linkAt,
       onLookUp: (directory) => {
         const area = this.#areas.nameOf(directory)
         if (area !== undefined) throw refusal(area)
@@ -214,9 +215,15 @@ class Planner {
     })
   }
 
+  /** All of a plan goes by one look at each. */
+  readonly #linkAt = (path: string): string | undefined => {
+    if (!this.#links.has(path)) this.#links.set(path, readLink(path))
+    return this.#links.get(path)
+  }
+
   readonly #linkInside = (path: string): string | undefined => {
     const behind = this.#isTarget(path) ? undefined : this.#behind(path)
-    return behind === undefined ? undefined : readLink(behind)
+    return behind === undefined ? undefined : this.#linkAt(behind)
   }
 
   #areaAt(directory: string): string | undefined {
