@@ -281,7 +281,9 @@ function isChunked(value: string): boolean {
  * @throws `UPSTREAM_FAILED` for what {@link responseHead} would refuse if it saw that.
  */
 export function assertCoding(heads: readonly Buffer[]): void {
-  if (/^transfer-encoding:.*\t *\r?$/im.test(latin1(Buffer.concat(heads)))) throw unknownCoding()
+  const parts = latin1(Buffer.concat(heads)).split('\r\n\r\n')
+  const head = parts.find((part) => !/^HTTP\/1\.\d 1/.test(part)) ?? ''
+  if (/^transfer-encoding:.*\t *\r?$/im.test(head)) throw unknownCoding()
 }
 
 function unknownCoding(): Refusal {

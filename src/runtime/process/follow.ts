@@ -1,5 +1,5 @@
 import { readlinkSync } from 'node:fs'
-import { dirname, isAbsolute, join } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 
 /** What a path leads through, for {@link follow}. */
 export interface Terrain {
@@ -41,6 +41,12 @@ export function follow(path: string, { linkAt, onLookUp }: Terrain): string {
 /** As the kernel takes it: by the text alone, `..` behind a link leads elsewhere. */
 export function pathIn(directory: string, path: string): string {
   return isAbsolute(path) ? path : `${directory}/${path}`
+}
+
+/** Absolute, from the working directory of this process. @throws when that has been removed. */
+export function pathFromHere(path: string): string {
+  if (process.platform === 'win32') return resolve(path)
+  return isAbsolute(path) ? path : pathIn(process.cwd(), path)
 }
 
 /** Of a link of this machine. */

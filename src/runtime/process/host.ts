@@ -50,11 +50,15 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
   const state = await openStateDirectory(request.stateDirectory)
   const { binds, level } = request.isolation
   const wanted = new Sight({ binds, cwd: request.cwd, supervisor: state.path, temporary: temporaryDirectory() })
+  let opened: Anchor | undefined
   try {
     if (level === 'full') wanted.open().hold.releaseNow()
     const grounds = { root: state.path, workers: state.workers, ledger: state.ledger }
     const prepare = () => prepareSandbox(request, { ...grounds, mend: () => mendStateDirectory(state) })
     const sandbox = await usableDirectory(state.path, prepare)
+    const sight = sandbox.level === 'full' ? wanted : undefined
+    const anchor = sight && (await Anchor.at(state.path))
+    opened = anchor
     const spawner = await HelperSpawner.open(state, signal)
     const releasing = new Set<Promise<void>>()
     // A session is not to wait for the removal of files to hear that it is lost.
@@ -62,8 +66,6 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
       const released = claims.release().then(() => void releasing.delete(released))
       releasing.add(released)
     }
-    const sight = sandbox.level === 'full' ? wanted : undefined
-    const anchor = sight && (await Anchor.at(state.path))
     const close = async () => {
       await Promise.all(releasing)
       await anchor?.close()
@@ -88,6 +90,7 @@ export async function openHost(request: HostRequest, signal?: AbortSignal): Prom
     }
     return { ...grounds, mend, sandbox, spawner, sight, release, close }
   } catch (error) {
+    await opened?.close()
     await closeStateDirectory(state)
     throw error
   }

@@ -1,6 +1,7 @@
 import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import type { LaunchContext, WorkerInstance } from '../backend.ts'
+import { InvalidOptionError } from '../errors.ts'
 import { reserveAddress, type ReservedAddress } from './address.ts'
 import { planDirectories } from './cgroup/limits.ts'
 import { Claims } from './claims.ts'
@@ -10,7 +11,7 @@ import { statsOf } from './file.ts'
 import { pathIn } from './follow.ts'
 import type { Host } from './host.ts'
 import { ProcessInstance } from './instance.ts'
-import { environmentOf } from './isolation/entry.ts'
+import { environmentOf, variableBefore } from './isolation/entry.ts'
 import { levels, type Wrapping } from './isolation/levels.ts'
 import type { Limits } from './isolation/options.ts'
 import type { View } from './isolation/sight.ts'
@@ -129,7 +130,16 @@ async function toRequest(
     cwd: view?.cwd,
     env,
   }
-  const [command = settings.command, ...rest] = [...level.wrap(wrapping), settings.command, ...args]
+  const wrapper = level.wrap(wrapping)
+  const variable = variableBefore(settings.command, wrapper, wrapping)
+  if (variable !== undefined) {
+    throw new InvalidOptionError(
+      'command',
+      `one without "=", as some variables (${variable.split('=')[0]}) are given by env(1)`,
+      settings.command,
+    )
+  }
+  const [command = settings.command, ...rest] = [...wrapper, settings.command, ...args]
   return {
     command,
     args: rest,

@@ -1,7 +1,7 @@
 import { constants } from 'node:os'
 import * as z from 'zod'
 import type { WorkerAddress } from '../backend.ts'
-import { pathIn } from './follow.ts'
+import { pathFromHere } from './follow.ts'
 import { absolutePath, isolationOptions, resourceLimits } from './isolation/options.ts'
 import type { IsolationLevel, IsolationOptions, ResourceLimits } from './isolation/options.ts'
 import { callback, duration } from '../validate.ts'
@@ -137,6 +137,16 @@ const signal = z.custom<NodeJS.Signals>(
 )
 const variables = z.record(z.string().regex(/^[^=\0]+$/, 'a variable name'), noNul('text').optional())
 
+function toAbsolute(path: string, context: z.RefinementCtx): string {
+  try {
+    return pathFromHere(path)
+  } catch {
+    const message = 'an absolute path, as the working directory of this process has been removed'
+    context.addIssue({ code: 'custom', message, input: path })
+    return z.NEVER
+  }
+}
+
 const health = z
   .strictObject({
     path: path.optional(),
@@ -161,10 +171,7 @@ export const processWorkerOptions = z
     command: noNul('a command').min(1, 'the command to start'),
     args: z.array(noNul('text')).readonly().default([]),
     env: variables.default({}),
-    cwd: noNul('a path')
-      .min(1, 'a directory')
-      .transform((cwd) => pathIn(process.cwd(), cwd))
-      .optional(),
+    cwd: noNul('a path').min(1, 'a directory').transform(toAbsolute).optional(),
     isolation: isolationOptions.prefault('group'),
     limits: resourceLimits.prefault({}),
     stateDirectory: absolutePath.optional(),

@@ -25,7 +25,7 @@ export interface OutputListeners {
  * The last lines of a stream, in bounded memory: 50 lines of up to 2 KiB. Works on bytes, and decodes whole lines, so that
  * a character that is split over two chunks stays whole, and the rest of an endless line costs no more than a search. Of a flood
  * of lines only the last ones of each chunk are looked at: a worker that writes nothing else must not keep this process busy.
- * A carriage return alone ends a line, too: progress bars write over theirs with it, and mean the last one.
+ * Of a line that is written over, as progress bars do with a carriage return alone, the latest text counts.
  */
 export class OutputTail {
   readonly #onLine: ((line: string) => void) | undefined
@@ -41,8 +41,10 @@ export class OutputTail {
   /** Bytes that nobody was told of since somebody was, and what tells of them when nothing more comes. */
   #leftOut = 0
   #note: NodeJS.Timeout | undefined
-  /** Whether the last byte was a carriage return, which may belong to a line break. */
+  /** Whether carriage returns came behind what there is of the unfinished line: what follows is written over that. */
   #isReturning = false
+  /** What was looked at of what was written over in the latest chunk. */
+  #looks = 0
   readonly #now: () => number
 
   /** @param now milliseconds of a clock that never goes back. */
@@ -56,53 +58,72 @@ export class OutputTail {
   write(chunk: Buffer): boolean {
     this.#lookAtClock()
     const isSearching = this.#search !== undefined
-    let rest = this.#takeLines(this.#withLineBreaks(chunk), MAX_TOLD - this.#told, 'told')
+    this.#looks = 0
+    let rest = this.#takeLines(chunk, MAX_TOLD - this.#told, 'told')
     const isFlood = rest.includes(NEWLINE)
     if (isFlood) rest = this.#leaveOut(rest)
-    const before = this.#size
-    this.#append(rest)
-    if (this.#size > before && this.#search !== undefined) this.#look(this.#partialLine())
-    return isFlood && isSearching
+    if (this.#append(rest) && this.#search !== undefined) this.#look(this.#partialLine())
+    return isSearching && (isFlood || this.#looks > MAX_TOLD)
   }
 
   /** The stream is over: what there is of the last line counts as a line. */
   end(): void {
     this.#tellLeftOut()
-    if (this.#size > 0) this.#finishLine(this.#partialLine(), 'told')
+    const last = this.#partialLine()
+    if (last !== '') this.#finishLine(last, 'told')
   }
 
   /** The last lines, oldest first, the unfinished one included. */
   lines(): readonly string[] {
-    return this.#size === 0 ? [...this.#lines] : [...this.#lines, this.#partialLine()].slice(-MAX_LINES)
+    const last = this.#partialLine()
+    return last === '' ? [...this.#lines] : [...this.#lines, last].slice(-MAX_LINES)
   }
 
-  /** With a line break for each carriage return alone, but where no line has begun. */
-  #withLineBreaks(chunk: Buffer): Buffer {
-    // Alone at the beginning of a line it counts for nothing.
-    if (this.#isReturning && this.#size === 1 && chunk[0] !== NEWLINE) {
-      this.#size = 0
-      this.#came = 0
+  /** Adds to the unfinished line, from where it was written over last. @returns whether there is more to be seen of it. */
+  #append(bytes: Buffer): boolean {
+    let end = bytes.length
+    while (end > 0 && bytes[end - 1] === RETURN) end--
+    let hasGrown = false
+    if (end > 0) {
+      if (this.#isReturning) this.#restart()
+      const begin = bytes.lastIndexOf(RETURN, end - 1) + 1
+      if (begin > 0) {
+        if (this.#search !== undefined) this.#lookAtOverwritten(bytes.subarray(0, begin))
+        this.#restart()
+      }
+      hasGrown = this.#store(bytes.subarray(begin, end))
+      this.#isReturning = false
     }
-    const wasReturning = this.#isReturning && this.#size > 0 && chunk.length > 0 && chunk[0] !== NEWLINE
-    if (chunk.length > 0) this.#isReturning = chunk[chunk.length - 1] === RETURN
-    if (!wasReturning && !chunk.includes(RETURN)) return chunk
-    const lines = Buffer.allocUnsafe(chunk.length + 1)
-    let length = 0
-    if (wasReturning) lines[length++] = NEWLINE
-    let isBegun = !wasReturning && this.#size > 0
-    for (let at = 0; at < chunk.length; at++) {
-      const byte = chunk[at] as number
-      const isAlone = byte === RETURN && at + 1 < chunk.length && chunk[at + 1] !== NEWLINE
-      if (isAlone && !isBegun) continue
-      lines[length++] = isAlone ? NEWLINE : byte
-      isBegun = !isAlone && byte !== NEWLINE
-    }
-    return lines.subarray(0, length)
+    // They may belong to the end of the line.
+    if (end < bytes.length) this.#isReturning = true
+    return hasGrown
   }
 
-  #append(bytes: Buffer): void {
-    this.#size += bytes.copy(this.#line, this.#size)
+  #store(bytes: Buffer): boolean {
+    const kept = bytes.copy(this.#line, this.#size)
+    this.#size += kept
     this.#came += bytes.length
+    return kept > 0
+  }
+
+  #restart(): void {
+    this.#size = 0
+    this.#came = 0
+  }
+
+  /** Nobody is told of what was written over, but what is looked for may be among it. */
+  #lookAtOverwritten(bytes: Buffer): void {
+    for (let start = 0; start < bytes.length && this.#search !== undefined;) {
+      const end = bytes.indexOf(RETURN, start)
+      if (this.#size === 0 && end - start <= MAX_LINE_BYTES) this.#look(bytes.toString('utf8', start, end))
+      else {
+        this.#store(bytes.subarray(start, end))
+        this.#look(this.#partialLine())
+        this.#restart()
+      }
+      this.#looks++
+      start = end + 1
+    }
   }
 
   /** @returns what comes behind `count` lines, or the last one. */
@@ -121,7 +142,12 @@ export class OutputTail {
   #lineOf(chunk: Buffer, start: number, end: number): string {
     if (this.#size === 0 && end === start) return ''
     // Most lines come whole.
-    if (this.#size === 0 && end - start <= MAX_LINE_BYTES) return withoutReturn(chunk.toString('utf8', start, end))
+    if (this.#size === 0 && end - start <= MAX_LINE_BYTES) {
+      const line = chunk.toString('utf8', start, end)
+      const at = line.indexOf('\r')
+      if (at === -1) return line
+      if (at === line.length - 1) return line.slice(0, -1)
+    }
     this.#append(chunk.subarray(start, end))
     return this.#partialLine()
   }
@@ -130,10 +156,7 @@ export class OutputTail {
   #leaveOut(lines: Buffer): Buffer {
     const before = this.#came
     const last = this.#search === undefined ? lines.subarray(beginOfLast(lines)) : lines
-    if (last.length < lines.length) {
-      this.#size = 0
-      this.#came = 0
-    }
+    if (last.length < lines.length) this.#restart()
     const rest = this.#takeLines(last, Number.POSITIVE_INFINITY, 'kept')
     this.#leftOut += before + lines.length - rest.length
     this.#note ??= setTimeout(() => this.#tellLeftOut(), SECOND).unref()
@@ -141,8 +164,8 @@ export class OutputTail {
   }
 
   #finishLine(line: string, as: 'told' | 'kept'): void {
-    this.#size = 0
-    this.#came = 0
+    this.#restart()
+    this.#isReturning = false
     this.#lines.push(line)
     if (this.#lines.length > MAX_LINES) this.#lines.shift()
     this.#look(line)
@@ -173,13 +196,10 @@ export class OutputTail {
 
   #partialLine(): string {
     // The decoder holds back a character whose end is missing.
+    if (this.#size === 0) return ''
     const text = new StringDecoder('utf8').write(this.#line.subarray(0, this.#size))
-    return this.#came > this.#size ? `${text}…` : withoutReturn(text)
+    return this.#came > this.#size ? `${text}…` : text
   }
-}
-
-function withoutReturn(line: string): string {
-  return line.endsWith('\r') ? line.slice(0, -1) : line
 }
 
 /** Where the last lines of what ends none or some begin, which are kept in any case. */

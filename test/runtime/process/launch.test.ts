@@ -157,7 +157,7 @@ describe('a command that cannot be started', () => {
   })
 
   test('is told from arguments that are too much', async () => {
-    await expect(launch({ command: 'node', args: ['-e', '0'.repeat(200_000), '{{socket}}'] })).rejects.toThrow(
+    await expect(launch({ command: 'node', args: ['-e', '0'.repeat(4 * 1024 * 1024), '{{socket}}'] })).rejects.toThrow(
       'its arguments and environment are more than the system takes (E2BIG)',
     )
   })

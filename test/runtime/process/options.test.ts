@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { processWorker } from '../../../src/runtime/process/index.ts'
 import type { ProcessWorkerOptions } from '../../../src/runtime/process/index.ts'
 
@@ -101,4 +101,15 @@ describe('refused', () => {
   ])('%j', (options, message) => {
     expect(() => worker(options)).toThrow(message)
   })
+})
+
+test('a working directory is told from that of this process, where that is there', () => {
+  const gone = vi.spyOn(process, 'cwd').mockImplementation(() => {
+    throw new Error('ENOENT: uv_cwd')
+  })
+  onTestFinished(() => gone.mockRestore())
+  worker({ command: 'x', cwd: '/tmp' })
+  expect(() => worker({ command: 'x', cwd: 'app' })).toThrow(
+    '"cwd": expected an absolute path, as the working directory of this process has been removed',
+  )
 })

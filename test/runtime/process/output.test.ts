@@ -16,12 +16,29 @@ describe('lines', () => {
     expect(written('one\r', '\ntwo\r\n').lines()).toEqual(['one', 'two'])
   })
 
+  const bars = '\rone\r\rtwo\rthree\r\r\nfour\r\n\r\n\r\nfive\rsix\r'
+
   test.each([
-    ['in one chunk', ['\rone\r\rtwo\rthree\n', 'four\r\n\r\nfive']],
-    ['over chunks', ['\r', 'one\r', '\r', 'two', '\r', 'three', '\n', 'four\r', '\n', '\r', '\n', 'five']],
-    ['byte by byte', '\rone\r\rtwo\rthree\nfour\r\n\r\nfive'.split('')],
-  ])('end at a carriage return, too, which ends no line that has not begun: %s', (_how, chunks) => {
-    expect(written(...chunks).lines()).toEqual(['one', 'two', 'three', 'four', '', 'five'])
+    ['in one chunk', [bars]],
+    [
+      'over chunks',
+      ['\r', 'one\r', '\r', 'two', '\r', 'three', '\r', '\r\nfour\r', '\n', '\r', '\n\r\nfive', '\r', 'six\r'],
+    ],
+    ['byte by byte', bars.split('')],
+  ])('that are written over, as progress bars do, are the latest text of them: %s', (_how, chunks) => {
+    const tail = written(...chunks)
+    expect(tail.lines()).toEqual(['three', 'four', '', '', 'six'])
+    tail.end()
+    expect(tail.lines()).toEqual(['three', 'four', '', '', 'six'])
+  })
+
+  test('that are longer than what is kept can be written over', () => {
+    const long = 'x'.repeat(3_000)
+    expect(written(`${long}\r`, 'one\n', long, '\rtwo\n', `${long}\rthree`).lines()).toEqual(['one', 'two', 'three'])
+  })
+
+  test('do not end with a carriage return that nothing follows', () => {
+    expect(written('boom\n\r').lines()).toEqual(['boom'])
   })
 
   test('include the unfinished last one', () => {
@@ -79,6 +96,29 @@ describe('listeners', () => {
     for (const chunk of ['a\n> ', 'x', '\n', 'b', 'c', '\n']) tail.write(Buffer.from(chunk))
     expect(texts).toEqual(['a', '> ', '> x', '> x', 'b'])
   })
+})
+
+test.each([
+  ['in one chunk', ['\rone\rtwo READY\rthree\r\n']],
+  ['over chunks', ['\rone\rtwo', ' READ', 'Y\r', 'three\r\n']],
+  ['shorter than what it is written over', ['\rone and a half', '\rtwo READY', '\rthree\r\n']],
+])('what is looked for is found in what is written over at once, %s', (_how, chunks) => {
+  const seen: string[] = []
+  const tail = new OutputTail({
+    search: (text) => {
+      seen.push(text)
+      return text.includes('READY')
+    },
+  })
+  for (const chunk of chunks) tail.write(Buffer.from(chunk))
+  expect(seen.at(-1)).toBe('two READY')
+  expect(tail.lines()).toEqual(['three'])
+})
+
+test('a flood of what is written over lets others have their turn while something is looked for', () => {
+  const bars = Buffer.from('50 %\r'.repeat(2_000))
+  expect(new OutputTail({ search: () => false }).write(bars)).toBe(true)
+  expect(new OutputTail().write(bars)).toBe(false)
 })
 
 describe('of a flood of lines', () => {

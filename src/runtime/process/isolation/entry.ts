@@ -11,7 +11,7 @@ export function enter(entry: Entry): string[] {
   if (steps.length === 0) return []
   const { cgroupEntries, env = {} } = entry
   const script = `${steps.join(' && ')} || exit ${ENTRY_FAILED}; shift ${cgroupEntries.length}; exec "$@"`
-  const late = Object.entries(env).flatMap(([name, value]) => (isLostIn(name) ? `${name}=${value}` : []))
+  const late = lateVariables(env)
   return [
     '/bin/sh',
     '-c',
@@ -29,6 +29,16 @@ export function environmentOf(entry: Entry): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !isLostIn(name)))
 }
 
+/** The variable for which `env` behind {@link enter} would take a command, as that has a "=" in its path; `undefined`: for none. */
+export function variableBefore(command: string, wrapper: readonly string[], { env = {} }: Entry): string | undefined {
+  const last = lateVariables(env).at(-1)
+  return last !== undefined && last === wrapper.at(-1) && command.includes('=') ? last : undefined
+}
+
+function lateVariables(env: Readonly<Record<string, string>>): string[] {
+  return Object.entries(env).flatMap(([name, value]) => (isLostIn(name) ? `${name}=${value}` : []))
+}
+
 function stepsOf({ cgroupEntries, limits }: Entry): string[] {
   const steps = cgroupEntries.map((_, index) => `echo 0 > "$${index + 1}"`)
   if (limits.files !== undefined) steps.push(`ulimit -n ${limits.files}`)
@@ -40,7 +50,7 @@ function stepsOf({ cgroupEntries, limits }: Entry): string[] {
  * as dash does, and has it set some itself. `PWD` is one that the sandbox sets, too.
  */
 function isLostIn(name: string): boolean {
-  return !/^[A-Za-z_]\w*$/.test(name) || name.startsWith('BASH') || ofShells.has(name)
+  return !/^[A-Za-z_]\w*$/.test(name) || /^(?:BASH|COMP_)/.test(name) || ofShells.has(name)
 }
 
 const ofShells = new Set([
@@ -57,7 +67,9 @@ const ofShells = new Set([
   'LINENO',
   'MAIL',
   'MAILPATH',
+  'OLDPWD',
   'OPTARG',
+  'OPTERR',
   'OPTIND',
   'PIPESTATUS',
   'POSIXLY_CORRECT',

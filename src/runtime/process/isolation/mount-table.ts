@@ -18,12 +18,10 @@ export class MountTable {
     this.#points = points
   }
 
+  /** @throws when there is one that cannot be read. */
   static read(): MountTable {
-    try {
-      return new MountTable(parse(readFileSync('/proc/self/mountinfo', 'utf8')))
-    } catch {
-      return new MountTable([]) // Not Linux.
-    }
+    if (process.platform !== 'linux') return new MountTable([])
+    return new MountTable(parse(readFileSync('/proc/self/mountinfo', 'utf8')))
   }
 
   /** Where what holds a directory is mounted a second time. */

@@ -5,6 +5,9 @@ import { idOf, statsOf } from '../file.ts'
 /** Opens a directory only to hold it, for which no right to read it is needed (open(2)). Node.js has no name for it. */
 const O_PATH = 0o10000000
 
+/** That there is no directory that anybody of this process's user could get to. */
+const NOT_THERE: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES'])
+
 /** A directory by a path to it, links followed, and what to call it. */
 export interface Named {
   readonly path: string
@@ -25,11 +28,21 @@ export class WritableAreas {
   /** Each by what it is, held open, as no other file gets its number then. */
   readonly #areas = new Map<string, Area>()
 
-  /** Adds what there is of them, until it is released. Nothing can be put into what is no directory. */
+  /**
+   * Adds what there is of them, until it is released. Nothing can be put into what is no directory.
+   *
+   * @throws what keeps it from being known, such as a lack of descriptors.
+   */
   hold(directories: readonly Named[]): Claim {
-    const ids = directories.flatMap((directory) => this.#use(directory) ?? [])
+    const ids: string[] = []
     const releaseNow = () => {
       for (const id of ids.splice(0)) this.#drop(id)
+    }
+    try {
+      for (const directory of directories) ids.push(...this.#use(directory))
+    } catch (error) {
+      releaseNow()
+      throw error
     }
     return { release: async () => releaseNow(), releaseNow }
   }
@@ -40,12 +53,13 @@ export class WritableAreas {
     return stats && this.#areas.get(idOf(stats))?.name
   }
 
-  #use({ path, name }: Named): string | undefined {
+  #use({ path, name }: Named): string[] {
     let descriptor: number
     try {
       descriptor = openSync(path, O_PATH | constants.O_DIRECTORY)
-    } catch {
-      return undefined
+    } catch (error) {
+      if (NOT_THERE.has((error as NodeJS.ErrnoException).code)) return []
+      throw error
     }
     const id = idOf(fstatSync(descriptor))
     const area = this.#areas.get(id)
@@ -54,7 +68,7 @@ export class WritableAreas {
       closeSync(descriptor)
       area.uses++
     }
-    return id
+    return [id]
   }
 
   #drop(id: string): void {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -5,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'v
 import type { MountRequest } from '../../../../src/runtime/process/isolation/mounts.ts'
 import { Sight, type View } from '../../../../src/runtime/process/isolation/sight.ts'
 import type { Bind, IsolationOptions } from '../../../../src/runtime/process/isolation/options.ts'
+import { root } from '../../../_build.ts'
 import { fixturePath } from '../../../_processes.ts'
 import { isolated, openPool, sh, stateDirectory, usesIsolation } from './_isolated.ts'
 
@@ -280,6 +282,23 @@ describe('what workers may write to', () => {
     first.hold.releaseNow()
     expect(sight.isBare).toBe(false)
   })
+})
+
+test.runIf(process.platform === 'linux').each([
+  ['what workers may write to', '[{ source, target: source, access: "read-write" }]'],
+  ['what is mounted a second time', '[]'],
+])('a start fails when descriptors do not suffice to look at %s', (_what, binds) => {
+  const script = `
+    import { openSync } from 'node:fs'
+    import { Sight } from '${root}dist/runtime/process/isolation/sight.js'
+    const source = '${directory}'
+    const sight = new Sight({ binds: ${binds}, cwd: undefined, supervisor: source + '/st', temporary: '/nowhere' })
+    const codes = []
+    try { while (true) openSync('/') } catch (error) { codes.push(error.code) }
+    try { sight.open() } catch (error) { codes.push(error.code) }
+    console.log(codes.join(' '))`
+  const command = ['-c', 'ulimit -n 64; exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', script]
+  expect(execFileSync('/bin/sh', command, { encoding: 'utf8' })).toBe('EMFILE EMFILE\n')
 })
 
 describe('a working directory is refused', () => {

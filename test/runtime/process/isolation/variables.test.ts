@@ -17,6 +17,19 @@ const env = {
   PLAIN: '= 7',
 }
 
+test.runIf(process.platform !== 'win32')(
+  'a command with "=" in its path is refused where env(1) would take it for a variable',
+  async () => {
+    const given = { ...isolated('none', { env }), command: '/no/such=program' }
+    const { pool } = await openPool({ ...given, limits: { files: 1_000 } })
+    await expect(pool.acquire('red')).rejects.toThrow(
+      '"command": expected one without "=", as some variables (_) are given by env(1)',
+    )
+    const { pool: plain } = await openPool(given)
+    await expect(plain.acquire('red')).rejects.toThrow('there is no such file')
+  },
+)
+
 // For a limit on files a shell is needed.
 describe.runIf(process.platform === 'linux').each(levels)('at level %s', (level) => {
   test.each([undefined, 1_000])(
