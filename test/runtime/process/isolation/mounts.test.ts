@@ -285,20 +285,24 @@ describe('what workers may write to', () => {
 })
 
 test.runIf(process.platform === 'linux').each([
-  ['what workers may write to', '[{ source, target: source, access: "read-write" }]'],
-  ['what is mounted a second time', '[]'],
-])('a start fails when descriptors do not suffice to look at %s', (_what, binds) => {
+  ['what is mounted a second time', 0],
+  ['what workers may write to', 1],
+])('a start fails when descriptors do not suffice to look at %s', (_what, left) => {
+  for (const name of ['a', 'b']) mkdirSync(join(directory, name))
   const script = `
-    import { openSync } from 'node:fs'
+    import { closeSync, openSync } from 'node:fs'
     import { Sight } from '${root}dist/runtime/process/isolation/sight.js'
-    const source = '${directory}'
-    const sight = new Sight({ binds: ${binds}, cwd: undefined, supervisor: source + '/st', temporary: '/nowhere' })
+    const binds = ['a', 'b'].map((name) => ({ source: '${directory}/' + name, target: '/srv/' + name, access: 'read-write' }))
+    const sight = new Sight({ binds, cwd: undefined, supervisor: '${state}', temporary: '/nowhere' })
+    const open = []
     const codes = []
-    try { while (true) openSync('/') } catch (error) { codes.push(error.code) }
-    try { sight.open() } catch (error) { codes.push(error.code) }
+    try { while (true) open.push(openSync('/')) } catch (error) { codes.push(error.code) }
+    for (const descriptor of open.splice(0, ${left})) closeSync(descriptor)
+    try { sight.open() } catch (error) { codes.push(error.code, error.syscall, error.path) }
     console.log(codes.join(' '))`
   const command = ['-c', 'ulimit -n 64; exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', script]
-  expect(execFileSync('/bin/sh', command, { encoding: 'utf8' })).toBe('EMFILE EMFILE\n')
+  const path = left === 0 ? '/proc/self/mountinfo' : join(directory, 'b')
+  expect(execFileSync('/bin/sh', command, { encoding: 'utf8' })).toBe(`EMFILE EMFILE open ${path}\n`)
 })
 
 describe('a working directory is refused', () => {
