@@ -61,6 +61,7 @@ export class Connections {
     } else {
       server.on('connection', (socket: Socket) => this.#add(socket))
     }
+    server.on('timeout', (socket: Socket) => this.#timeOut(socket))
     takeTurns(server, budget)
   }
 
@@ -162,6 +163,12 @@ export class Connections {
       if (this.#all.size === 0) for (const resolve of this.#onEmpty.splice(0)) resolve()
     })
     if (this.#closing) socket.destroy()
+  }
+
+  /** Node has kept it for its next request. Of one that has begun to come its head has a limit of its own. */
+  #timeOut(socket: Connection): void {
+    if (slicesOf(socket)?.hasBegun === true) socket.setTimeout(0)
+    else socket.destroy()
   }
 
   #release(socket: Connection): void {

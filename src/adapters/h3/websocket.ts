@@ -79,6 +79,8 @@ class Upgrade {
   /** Whether the worker's connection was reset. */
   #isReset = false
   /** What had passed on the client's connection when the two were joined; only for whoever wants to know. */
+  /** What the worker's answer to the handshake was given up for. */
+  #fault: Error | undefined
   #joinedAt: { readonly read: number; readonly written: number } | undefined
 
   constructor(core: Core, client: UpgradeClient, forward: Forward) {
@@ -190,6 +192,7 @@ class Upgrade {
       limitInformation(shake, fail)
       // The next one may have begun in the last piece.
       shake.on('information', () => heads.splice(0, heads.length - 1))
+      shake.on('continue', () => fail(new Error('The worker sent 100 Continue, which nobody had asked for')))
       shake.on('upgrade', (answer, worker: Socket, head) => {
         worker.off('data', hear)
         // Node parses on in what it has read, whatever has become of the request.
@@ -226,7 +229,11 @@ class Upgrade {
           fail(error)
         }
       })
-      shake.on('error', fail)
+      shake.on('error', (error) => {
+        // Of an answer that breaks off the rest says only that it does.
+        this.#fault = error
+        fail(error)
+      })
       // Without an error when the client has left.
       shake.on('close', () => fail(new Error('The handshake was given up')))
       shake.end()
@@ -319,8 +326,14 @@ class Upgrade {
         if (this.#seen !== undefined) this.#seen.bytesOut += bytes
       },
       onEnd: () => void this.#finishRefusal(res, head.closeDelimited),
-      onCut: (cause) => this.#cutRefusal(res, cause),
+      onCut: (cause) => this.#cutRefusal(res, this.#faultOf(cause)),
     })
+  }
+
+  /** What Node has no word for but "aborted". */
+  #faultOf(cause: unknown): unknown {
+    if ((cause as NodeJS.ErrnoException).code !== 'ECONNRESET') return cause
+    return this.#fault ?? new Error('The worker closed its connection within its answer', { cause })
   }
 
   /** To close a unix socket with bytes unread is a reset, too, and loses nothing. */

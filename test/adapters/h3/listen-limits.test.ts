@@ -1,5 +1,7 @@
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { once } from 'node:events'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createServer } from 'node:http'
+import type { Socket } from 'node:net'
 import { createGateway, fromHeader } from 'corral/h3'
 import type { GatewayFailure, ListenOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
@@ -15,7 +17,7 @@ async function openListener(options: ListenOptions) {
   })
   const listener = await gateway.listen({ port: 0, ...options })
   onTestFinished(() => listener.close({ grace: 0 }))
-  return { pool, port: listener.port, failures }
+  return { pool, port: listener.port, server: listener.server, failures }
 }
 
 describe('a listener', () => {
@@ -29,6 +31,28 @@ describe('a listener', () => {
     expect(pool.acquired).toEqual([])
     expect(failures).toMatchObject([{ code: 'CLIENT_TIMEOUT', status: 408, target: undefined }])
   })
+
+  test.each([
+    ['it has', 'GET /2 HTTP/1.1\r\nHo', true],
+    ['blank lines', '\r\n\r\n', false],
+    ['nothing', '', false],
+  ])(
+    'waits for a request beyond the time that idle connections are kept only where one has begun (%s)',
+    async (_what, begun, isKept) => {
+      const { port, server } = await openListener({})
+      const accepted = once(server, 'connection') as Promise<[Socket]>
+      const client = await dial(port)
+      const first = 'GET /1 HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n'
+      client.send(first + begun)
+      await client.take('ok')
+      const [socket] = await accepted
+      await vi.waitFor(() => expect(socket.bytesRead).toBe(first.length + begun.length))
+      // Node's, after the time that idle ones are kept.
+      socket.emit('timeout')
+      client.send('st: a\r\nX-Session-Id: red\r\nConnection: close\r\n\r\n')
+      expect((await client.rest()).includes('HTTP/1.1 200')).toBe(isKept)
+    },
+  )
 
   test('answers 431 to a head that is too large, and takes a larger one where that is wanted', async () => {
     const head = `GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nX-Large: ${'x'.repeat(20_000)}\r\nConnection: close\r\n\r\n`

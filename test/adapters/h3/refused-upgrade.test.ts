@@ -48,12 +48,17 @@ describe('the answer of a worker that does not upgrade', () => {
     expect(await client.head()).toMatch(/^HTTP\/1\.1 403 No/)
   })
 
-  test.each<[string, string, (worker: RawConnection) => unknown]>([
-    ['shorter than its length', 'Content-Length: 9\r\n\r\nbig', ({ socket }) => socket.end()],
-    ['within chunks', 'Transfer-Encoding: chunked\r\n\r\n3\r\nbig\r\n', ({ socket }) => socket.end()],
-    ['by what is no chunk', 'Transfer-Encoding: chunked\r\n\r\n3\r\nbig\r\nzz\r\n', () => {}],
-    ['by a reset, without a length', '\r\nbig', ({ socket }) => socket.resetAndDestroy()],
-  ])('is cut where it breaks off, %s, and that is told', async (_how, rest, breakOff) => {
+  test.each<[string, string, (worker: RawConnection) => unknown, RegExp]>([
+    ['shorter than its length', 'Content-Length: 9\r\n\r\nbig', ({ socket }) => socket.end(), /closed its connection/],
+    [
+      'within chunks',
+      'Transfer-Encoding: chunked\r\n\r\n3\r\nbig\r\n',
+      ({ socket }) => socket.end(),
+      /closed its connection/,
+    ],
+    ['by what is no chunk', 'Transfer-Encoding: chunked\r\n\r\n3\r\nbig\r\nzz\r\n', () => {}, /chunk size/],
+    ['by a reset, without a length', '\r\nbig', ({ socket }) => socket.resetAndDestroy(), /reset its connection/],
+  ])('is cut where it breaks off, %s, and that is told', async (_how, rest, breakOff, reason) => {
     const worker = signal<RawConnection>()
     const { client, pool, failures, records } = await open((connection) => {
       connection.send(head + rest)
@@ -65,6 +70,7 @@ describe('the answer of a worker that does not upgrade', () => {
     expect(await pool.idle()).toBe(0)
     await vi.waitFor(() => expect([failures.length, records.length]).toEqual([1, 1]))
     expect(failures).toMatchObject([{ code: 'UPSTREAM_FAILED', status: undefined }])
+    expect(String(failures[0]?.cause)).toMatch(reason)
     expect(records).toMatchObject([{ outcome: 'cut', code: 'UPSTREAM_FAILED' }])
   })
 
@@ -85,6 +91,14 @@ describe('the answer of a worker that does not upgrade', () => {
       worker.send(`${head}X-A: 1\t\r\nTransfer-Encoding: chunked\r\nX-B: 1\t\r\n\r\n4\r\nbig\t\r\n0\r\n\r\n`),
     )
     expect(await client.rest()).toMatch(/4\r\nbig\t\r\n0\r\n\r\n$/)
+  })
+
+  test('must not come behind a 100 that nobody asked for', async () => {
+    const { client, failures } = await open((worker) =>
+      worker.send(`HTTP/1.1 100 Continue\r\n\r\n${head}Content-Length: 0\r\n\r\n`),
+    )
+    expect(await client.rest()).toMatch(/HTTP\/1\.1 502 /)
+    expect(failures[0]?.cause).toMatchObject({ message: expect.stringContaining('100 Continue') as string })
   })
 
   test('is told of when it says 101 and switches to nothing', async () => {
