@@ -24,8 +24,8 @@ interface State {
 interface ConnectionsOptions {
   /** What their requests take turns by. */
   readonly budget: TurnBudget
-  /** Longest time that a handshake of TLS may take, in milliseconds; `0`: no limit. */
-  readonly handshakeTimeout?: number
+  /** Longest time that a handshake of TLS may take, and empty lines in front of a head, in milliseconds; `0`: no limit. */
+  readonly headersTimeout?: number
   /** Called for each that takes longer, and is cut. */
   readonly onLate?: () => void
   /** Ends what an upgraded connection carries; `false`: it is for a reset to end that. */
@@ -49,20 +49,20 @@ export class Connections {
 
   readonly #hangUp: (socket: Socket) => boolean
 
-  constructor(server: Server, { budget, handshakeTimeout = 0, onLate, hangUp = () => false }: ConnectionsOptions) {
+  constructor(server: Server, { budget, headersTimeout = 0, onLate, hangUp = () => false }: ConnectionsOptions) {
     this.#hangUp = hangUp
     const release = (socket: Connection) => this.#release(socket)
     this.#onIdle = function onIdle() {
       release(this.req.socket)
     }
     if (server instanceof TlsServer) {
-      server.prependListener('connection', (socket: Socket) => this.#shake(socket, handshakeTimeout, onLate))
+      server.prependListener('connection', (socket: Socket) => this.#shake(socket, headersTimeout, onLate))
       server.prependListener('secureConnection', (socket: Socket) => this.#secure(socket))
     } else {
       server.on('connection', (socket: Socket) => this.#add(socket))
     }
     server.on('timeout', (socket: Socket) => this.#timeOut(socket))
-    takeTurns(server, budget)
+    takeTurns(server, budget, headersTimeout)
   }
 
   /** Counts a response as open until it is over. */
@@ -165,10 +165,15 @@ export class Connections {
     if (this.#closing) socket.destroy()
   }
 
-  /** Node has kept it for its next request. Of one that has begun to come its head has a limit of its own. */
+  /**
+   * Node has kept it for its next request, and counts from the latest byte on. It says the same of all other times that a socket, a request
+   * or a response is given, of which others hear: what is open has limits of its own, and so have a head that has begun to come and the
+   * rest of a body whose response is over.
+   */
   #timeOut(socket: Connection): void {
-    if (slicesOf(socket)?.hasBegun === true) socket.setTimeout(0)
-    else socket.destroy()
+    const state = socket[kState]
+    const isKept = state === undefined || (state.open === 0 && !state.upgraded && state.last?.req.complete !== false)
+    if (isKept && slicesOf(socket)?.hasBegun !== true) socket.destroy()
   }
 
   #release(socket: Connection): void {

@@ -32,12 +32,19 @@ export class Framing {
   #isChunked = false
   /** The last bytes of the fields so far, with which their end may begin. */
   #tail = nothing
+  /** When the first of the empty lines came that are in front of the next head. */
+  #blankSince: number | undefined
   /** What it takes to parse the last step, in bytes. */
   cost = 0
 
   /** Whether a head has begun and not ended. */
   get isWithinHead(): boolean {
     return this.#part === 'head'
+  }
+
+  /** For how many milliseconds nothing but empty lines has come. */
+  get blankFor(): number {
+    return this.#blankSince === undefined ? 0 : performance.now() - this.#blankSince
   }
 
   /** The body of the request whose head ended the last step is the next to come. */
@@ -74,7 +81,10 @@ export class Framing {
     switch (this.#part) {
       case 'blank': {
         while (bytes[at] === carriageReturn || bytes[at] === lineFeed) at++
-        if (at < bytes.length) this.#part = 'head'
+        if (at < bytes.length) {
+          this.#part = 'head'
+          this.#blankSince = undefined
+        } else if (at > start) this.#blankSince ??= performance.now()
         return at
       }
       case 'content': {

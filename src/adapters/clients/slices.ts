@@ -16,12 +16,15 @@ interface ServerSocket extends Socket {
 /**
  * Has the connections of a server take turns. Whoever serves them is to tell their {@link slicesOf} of each request, and when what comes
  * is no longer HTTP.
+ *
+ * @param blankTimeout longest time in which a connection may send nothing but empty lines, in milliseconds; `0`: no limit. For Node they
+ *   are signs of life.
  */
-export function takeTurns(server: Server, budget: TurnBudget): void {
+export function takeTurns(server: Server, budget: TurnBudget, blankTimeout = 0): void {
   server.on('connection', () => budget.accepted())
   const event = server instanceof TlsServer ? 'secureConnection' : 'connection'
   server.on(event, (socket: ServerSocket) => {
-    socket[kSlices] ??= new Slices(socket, budget)
+    socket[kSlices] ??= new Slices(socket, budget, blankTimeout)
   })
 }
 
@@ -46,6 +49,7 @@ class Slices implements Flow {
   readonly #push: Socket['push']
   readonly #read: Socket['_read']
   readonly #framing = new Framing()
+  readonly #blankTimeout: number
   /** What was read, and comes later. */
   #rest: Buffer | undefined
   /** Whether the end comes behind it. */
@@ -53,10 +57,13 @@ class Slices implements Flow {
   /** The latest turn in which something was passed, and what that took. */
   #turn = -1
   #taken = 0
+  /** Whether there was a request. */
+  #isUsed = false
   #isOver = false
   #isDropped = false
 
-  constructor(socket: ServerSocket, budget: TurnBudget) {
+  constructor(socket: ServerSocket, budget: TurnBudget, blankTimeout: number) {
+    this.#blankTimeout = blankTimeout
     this.#socket = socket
     this.#budget = budget
     // Else the parser reads for itself: it leaves that to the socket when anybody else listens.
@@ -75,6 +82,7 @@ class Slices implements Flow {
 
   /** Told of each request that the server makes of what it gets, before its body comes. */
   begin(req: IncomingMessage): void {
+    this.#isUsed = true
     this.#framing.begin(req)
     this.#taken += costOf(req)
   }
@@ -144,10 +152,19 @@ class Slices implements Flow {
       }
       const end = this.#isOver ? chunk.length : this.#framing.step(chunk, start, mostPerTurn - this.#taken)
       this.#taken += this.#framing.cost
+      if (this.#isTooLongBlank()) {
+        this.#socket.destroy()
+        return false
+      }
       const mayGoOn = this.#push(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
       if (end === chunk.length || this.#isDropped || this.#socket.destroyed) return mayGoOn
       start = end
     }
+  }
+
+  /** Before the first request Node has a limit, and an answer. */
+  #isTooLongBlank(): boolean {
+    return this.#isUsed && this.#blankTimeout > 0 && this.#framing.blankFor > this.#blankTimeout
   }
 
   #passEnd(): void {

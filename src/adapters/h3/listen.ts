@@ -50,7 +50,7 @@ export async function listen(
   const { port } = server.address() as AddressInfo
   const connections = new Connections(server, {
     budget: turnBudget,
-    handshakeTimeout: settings.headersTimeout,
+    headersTimeout: settings.headersTimeout,
     onLate: () =>
       handlers.onMalformed(new Refusal('CLIENT_TIMEOUT', { cause: new Error('The TLS handshake took too long') })),
     hangUp,

@@ -34,12 +34,16 @@ describe('a client that falls silent within its upload', () => {
   })
 
   test('is not meant by the limit once its body is complete', async () => {
+    const begun = signal()
     const answer = signal()
     const { port } = await openScene((req, res) => {
-      req.resume().on('end', () => void answer.promise.then(() => res.end('late')))
+      req.once('data', () => begun.resolve())
+      req.on('end', () => void answer.promise.then(() => res.end('late')))
     }, options)
     const client = await dial(port)
-    client.send(`${upload}0\r\n\r\n`)
+    client.send(upload)
+    await begun.promise
+    client.send('0\r\n\r\n')
     // Once this one, which began later, has run into the limit, the other would have, too.
     const silent = await dial(port)
     silent.send(upload)

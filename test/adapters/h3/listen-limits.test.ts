@@ -54,6 +54,28 @@ describe('a listener', () => {
     },
   )
 
+  test('ends a kept connection on which nothing but empty lines comes', async () => {
+    const { port } = await openListener({ headersTimeout: 100 })
+    const client = await dial(port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n')
+    await client.take('ok')
+    const trickle = setInterval(() => client.send('\r\n'), 20)
+    onTestFinished(() => clearInterval(trickle))
+    expect(await client.rest()).toBe('')
+  })
+
+  test('keeps a connection for the rest of a body whose response is over', async () => {
+    const { port, server } = await openListener({})
+    const accepted = once(server, 'connection') as Promise<[Socket]>
+    const client = await dial(port)
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc')
+    await client.take('SESSION_ID_MISSING')
+    const [socket] = await accepted
+    socket.emit('timeout')
+    client.send('defGET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: close\r\n\r\n')
+    expect(await client.rest()).toContain('HTTP/1.1 200')
+  })
+
   test('answers 431 to a head that is too large, and takes a larger one where that is wanted', async () => {
     const head = `GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nX-Large: ${'x'.repeat(20_000)}\r\nConnection: close\r\n\r\n`
     const small = await openListener({})
