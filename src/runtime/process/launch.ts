@@ -72,7 +72,8 @@ export async function launchProcess(setup: LaunchSetup, { workerId, signal }: La
     })
   } catch (error) {
     await claims.release()
-    throw error
+    const cause = error as NodeJS.ErrnoException
+    throw isShortage(cause) ? toLaunchError(cause, settings, undefined) : error
   }
 
   async function spawn(request: SpawnRequest, entry: LedgerEntry | undefined) {
@@ -198,9 +199,16 @@ function toLaunchError(cause: NodeJS.ErrnoException, settings: ProcessSettings, 
   return new Error(`Cannot start ${JSON.stringify(settings.command)}: ${explain(cause, settings, path)}`, { cause })
 }
 
+function isShortage({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'EMFILE' || code === 'ENFILE'
+}
+
 function explain(cause: NodeJS.ErrnoException, settings: ProcessSettings, path: string | undefined): string {
   const { command, cwd } = settings
-  if (cause.code === 'EMFILE') return 'the limit on open files is reached (EMFILE); raise it (ulimit -n)'
+  if (isShortage(cause)) return `the limit on open files is reached (${cause.code}); raise it (ulimit -n)`
+  if (cause.syscall === 'write') {
+    return `its output could not be connected (${cause.code}), as happens where the limit on open files is reached; raise it (ulimit -n)`
+  }
   if (cause.syscall === 'connect') {
     return (
       `the socket for its output, in the state directory, cannot be reached (${cause.code}); if somebody has removed that, ` +

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
@@ -45,3 +45,12 @@ test.runIf(process.platform === 'linux').each(isolationLevels)(
     expect(new Set(Object.values(others))).toEqual(new Set(['/dev/null']))
   },
 )
+
+test.runIf(process.platform === 'linux')('one beyond the limit on open files is named', () => {
+  const options = { command: 'true', args: ['{{socket}}'], isolation: 'none', env: fixtureMark }
+  const command = 'exec 200>/dev/null; ulimit -n 150; exec "$@"'
+  const args = ['-c', command, 'bash', process.execPath, supervisor, JSON.stringify(options)]
+  const { stderr } = spawnSync('bash', args, { encoding: 'utf8' })
+  // The tests may have been started with a higher one.
+  expect(stderr).toMatch(/started with descriptor (\d+), beyond its limit on open files; close it \(\1>&-\)/)
+})

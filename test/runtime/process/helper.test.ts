@@ -220,6 +220,16 @@ test.runIf(process.platform === 'linux')(
       onTestFinished(() => void other.close())
     }
     await expect(launchWith({ command: 'true', args: [] }, takeOver)).rejects.toThrow('Its output never came')
+    // As where this process has no descriptors left. None of it may end the helper, and all workers with it.
+    const refuse = (output: string) => {
+      rmSync(output)
+      const other = createServer((socket) => socket.destroy()).listen(output)
+      onTestFinished(() => void other.close())
+    }
+    for (let i = 0; i < 3; i++)
+      await expect(launchWith({ command: 'true', args: [] }, refuse)).rejects.toThrow(
+        /output (?:could not be connected|never came).* \(ulimit -n\)/,
+      )
     // One that would run on is ended when nobody waits for it any more.
     const patience = new AbortController()
     const running = launchWith({}, takeOver, patience.signal)

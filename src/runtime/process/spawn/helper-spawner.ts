@@ -355,7 +355,7 @@ class RemoteProcess implements SpawnedProcess {
 async function withoutOutput({ emptied }: RemoteProcess): Promise<never> {
   await emptied
   await sleep(ANSWER_TIME, undefined, { ref: false })
-  throw new Error('Its output never came')
+  throw new Error('Its output never came: that happens where the limit on open files is reached (ulimit -n)')
 }
 
 /** The helper writes to the stderr of this process: what Node says of threads that it cannot make has been printed. */

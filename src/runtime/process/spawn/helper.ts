@@ -39,9 +39,11 @@ async function start(id: string, request: SpawnRequest): Promise<void> {
     for (const stream of ['stdout', 'stderr'] as const) {
       const socket = connect(setup.output)
       outputs.push(socket)
+      // The other end closes it at once where it has no descriptor left.
+      socket.on('error', () => {})
       await once(socket, 'connect')
-      await new Promise((resolve) => {
-        socket.write(outputHeader(id, stream), resolve)
+      await new Promise<void>((resolve, reject) => {
+        socket.write(outputHeader(id, stream), (error) => (error ? reject(error) : resolve()))
       })
     }
     const [stdout, stderr] = outputs

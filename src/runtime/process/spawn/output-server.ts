@@ -82,6 +82,7 @@ export class OutputServer {
         resolve()
       })
     })
+    server.on('error', () => {}) // One that could not be accepted hears of it.
     try {
       // Whatever the umask has left of it: to connect is to write.
       await chmod(draft, 0o600)

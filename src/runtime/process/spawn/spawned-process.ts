@@ -93,6 +93,13 @@ export function startChild(request: SpawnRequest, output: 'pipe' | readonly [Rea
       stdio,
       windowsHide: true,
     })
+  } catch (error) {
+    const highest = Math.max(...inheritedDescriptors())
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL' || highest < 0) throw error
+    // The limit was lowered after it was opened: nothing can be put in its place, and nothing but that keeps it from a worker.
+    const advice = `close it (${highest}>&-), or raise the limit (ulimit -n)`
+    const problem = `this process was started with descriptor ${highest}, beyond its limit on open files; ${advice}`
+    throw Object.assign(new Error(problem, { cause: error }), { code: 'EINVAL' })
   } finally {
     for (const fd of opened) closeSync(fd)
   }

@@ -61,7 +61,10 @@ export class LedgerEntry implements Claim {
       this.#record = { ...this.#record, process: await identify(pid) }
       await this.write()
     })
-    this.#last = noted.catch((error: unknown) => process.emitWarning(String(error), 'CorralWarning'))
+    this.#last = noted.catch((error: unknown) => {
+      const problem = `The process of worker ${this.#record.name} could not be written down: ${String(error)}`
+      process.emitWarning(problem, 'CorralWarning')
+    })
   }
 
   /** In one step, so that no reader finds half a record. */
