@@ -146,7 +146,7 @@ describe('a worker that answers a handshake', () => {
 
   test('with hints before it: the hints are left out', async () => {
     const stage = await openStage((worker) =>
-      worker.send(`HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${accepted}`),
+      worker.send(`HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${accepted}`),
     )
     stage.client.send(handshake)
     expect(await stage.client.head()).toBe(accepted)
@@ -163,7 +163,7 @@ describe('a worker that answers a handshake', () => {
   })
 
   test.each<[string, string]>([
-    ['of status 100, and 101', `HTTP/1.1 100 What\r\n\r\n#${accepted}`],
+    ['of status 102, and 101', `HTTP/1.1 102 What\r\n\r\n#${accepted}`],
     ['of status 102, and 403', `HTTP/1.1 102 What\r\n\r\n#HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n`],
     ['of status 103', 'HTTP/1.1 103 What\r\n\r\n#'],
     ['of status 199, and 101', `HTTP/1.1 199 What\r\n\r\n#${accepted}`],
