@@ -48,6 +48,7 @@ export class Connections {
   readonly #shaking = new Map<string, Socket>()
 
   readonly #hangUp: (socket: Socket) => boolean
+  readonly #server: Server
 
   constructor(server: Server, { budget, headersTimeout = 0, onLate, hangUp = () => false }: ConnectionsOptions) {
     this.#hangUp = hangUp
@@ -62,7 +63,9 @@ export class Connections {
       server.on('connection', (socket: Socket) => this.#add(socket))
     }
     server.on('timeout', (socket: Socket) => this.#timeOut(socket))
-    takeTurns(server, budget, headersTimeout)
+    const isIdle = (socket: Connection) => socket[kState]?.open === 0
+    takeTurns(server, budget, { timeout: headersTimeout, isIdle })
+    this.#server = server
   }
 
   /** Counts a response as open until it is over. */
@@ -181,6 +184,8 @@ export class Connections {
     if (state === undefined) return
     state.open--
     if (state.malformed !== undefined) this.#endMalformed(socket, state)
+    // Node sets the time that it is kept, if there is one, and leaves what was set within the request otherwise.
+    if (state.open === 0 && !state.upgraded && this.#server.keepAliveTimeout === 0) socket.setTimeout(0)
     if (this.#closing) this.#closeIfIdle(socket)
   }
 

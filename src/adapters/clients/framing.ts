@@ -47,6 +47,11 @@ export class Framing {
     return this.#blankSince === undefined ? 0 : performance.now() - this.#blankSince
   }
 
+  /** Counts that anew. */
+  forgetBlank(): void {
+    this.#blankSince = undefined
+  }
+
   /** The body of the request whose head ended the last step is the next to come. */
   begin({ headers }: IncomingMessage): void {
     this.#isChunked = headers['transfer-encoding'] !== undefined

@@ -17,20 +17,30 @@ interface ServerSocket extends Socket {
  * Has the connections of a server take turns. Whoever serves them is to tell their {@link slicesOf} of each request, and when what comes
  * is no longer HTTP.
  *
- * @param blankTimeout longest time in which a connection may send nothing but empty lines, in milliseconds; `0`: no limit. For Node they
- *   are signs of life.
+ * @param idleness how long connections may send nothing but empty lines.
  */
-export function takeTurns(server: Server, budget: TurnBudget, blankTimeout = 0): void {
+export function takeTurns(
+  server: Server,
+  budget: TurnBudget,
+  idleness: Idleness = { timeout: 0, isIdle: () => false },
+): void {
   server.on('connection', () => budget.accepted())
   const event = server instanceof TlsServer ? 'secureConnection' : 'connection'
   server.on(event, (socket: ServerSocket) => {
-    socket[kSlices] ??= new Slices(socket, budget, blankTimeout)
+    socket[kSlices] ??= new Slices(socket, budget, idleness)
   })
 }
 
 /** Where the bytes of a connection wait for their turn. */
 export function slicesOf(socket: ServerSocket): Slices | undefined {
   return socket[kSlices]
+}
+
+export interface Idleness {
+  /** Longest time in which nothing but empty lines may come, in milliseconds; `0`: no limit. For Node they are signs of life. */
+  readonly timeout: number
+  /** Whether no response is open. */
+  readonly isIdle: (socket: Socket) => boolean
 }
 
 /** What a connection may take of one turn, in bytes: 16 small requests, or 256 chunks of a body. */
@@ -49,7 +59,7 @@ class Slices implements Flow {
   readonly #push: Socket['push']
   readonly #read: Socket['_read']
   readonly #framing = new Framing()
-  readonly #blankTimeout: number
+  readonly #idleness: Idleness
   /** What was read, and comes later. */
   #rest: Buffer | undefined
   /** Whether the end comes behind it. */
@@ -62,8 +72,8 @@ class Slices implements Flow {
   #isOver = false
   #isDropped = false
 
-  constructor(socket: ServerSocket, budget: TurnBudget, blankTimeout: number) {
-    this.#blankTimeout = blankTimeout
+  constructor(socket: ServerSocket, budget: TurnBudget, idleness: Idleness) {
+    this.#idleness = idleness
     this.#socket = socket
     this.#budget = budget
     // Else the parser reads for itself: it leaves that to the socket when anybody else listens.
@@ -164,7 +174,11 @@ class Slices implements Flow {
 
   /** Before the first request Node has a limit, and an answer. */
   #isTooLongBlank(): boolean {
-    return this.#isUsed && this.#blankTimeout > 0 && this.#framing.blankFor > this.#blankTimeout
+    const { timeout, isIdle } = this.#idleness
+    if (!this.#isUsed || timeout === 0 || this.#framing.blankFor === 0) return false
+    if (isIdle(this.#socket)) return this.#framing.blankFor > timeout
+    this.#framing.forgetBlank()
+    return false
   }
 
   #passEnd(): void {

@@ -162,7 +162,8 @@ export interface UpstreamTimeouts {
    */
   readonly sendTimeout?: number | undefined
   /**
-   * Longest time from the end of a request to the head of its response, in milliseconds; for WebSockets, of the handshake.
+   * Longest time from the end of a request (where the worker holds an upload back: from its beginning) to the head of its response, in
+   * milliseconds; for WebSockets, of the handshake.
    * `0`: no limit.
    *
    * @default 300_000
@@ -175,7 +176,7 @@ export interface UpstreamTimeouts {
 /** What a client may take and how long. */
 export interface ClientLimits {
   /**
-   * Longest silence of a client within a body that it sends, in milliseconds: then 408, or a cut. `0`: no limit.
+   * Longest silence of a client within a body that it sends, with no response on its way to it, in milliseconds: then 408, or a cut. `0`: no limit.
    *
    * @default 60_000
    */

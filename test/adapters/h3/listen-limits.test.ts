@@ -2,13 +2,14 @@ import { once } from 'node:events'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createServer } from 'node:http'
 import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { createGateway, fromHeader } from 'corral/h3'
 import type { GatewayFailure, ListenOptions } from 'corral/h3'
 import { FakePool } from './_pool.ts'
-import { dial, listenOn } from './_scene.ts'
+import { type Handler, dial, listenOn } from './_scene.ts'
 
-async function openListener(options: ListenOptions) {
-  const port = await listenOn(createServer({ maxHeaderSize: 65_536 }, (_req, res) => res.end('ok')))
+async function openListener(options: ListenOptions, worker: Handler = (_req, res) => res.end('ok')) {
+  const port = await listenOn(createServer({ maxHeaderSize: 65_536 }, (req, res) => void worker(req, res)))
   const pool = new FakePool({ host: '127.0.0.1', port })
   const failures: GatewayFailure[] = []
   const gateway = createGateway(pool.asPool, {
@@ -62,6 +63,39 @@ describe('a listener', () => {
     const trickle = setInterval(() => client.send('\r\n'), 20)
     onTestFinished(() => clearInterval(trickle))
     expect(await client.rest()).toBe('')
+  })
+
+  test('answers a request, whatever empty lines come meanwhile', async () => {
+    const { port, server } = await openListener(
+      { headersTimeout: 50 },
+      (_req, res) => void server.once('late', () => res.end('late')),
+    )
+    const client = await dial(port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\n\r\n\r\n')
+    await delay(100)
+    client.send('\r\n')
+    await delay(100)
+    client.send('\r\n')
+    server.emit('late')
+    await client.take('late')
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nConnection: close\r\n\r\n')
+    await vi.waitFor(() => expect(server.listenerCount('late')).toBe(1))
+    server.emit('late')
+    expect(await client.rest()).toMatch(/^HTTP\/1\.1 200/)
+  })
+
+  test('forgets the time limit of an upload where connections are kept for ever', async () => {
+    const { port, server } = await openListener({ keepAliveTimeout: 0 }, (req, res) =>
+      req.resume().on('end', () => res.end('ok')),
+    )
+    const accepted = once(server, 'connection') as Promise<[Socket]>
+    const client = await dial(port)
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nX-Session-Id: red\r\nContent-Length: 6\r\n\r\nabc')
+    const [socket] = await accepted
+    await vi.waitFor(() => expect(socket.timeout).toBe(60_000))
+    client.send('def')
+    await client.take('ok')
+    expect(socket.timeout).toBe(0)
   })
 
   test('keeps a connection for the rest of a body whose response is over', async () => {
