@@ -78,9 +78,9 @@ class Upgrade {
   #startedOver = false
   /** Whether the worker's connection was reset. */
   #isReset = false
-  /** What had passed on the client's connection when the two were joined; only for whoever wants to know. */
   /** What the worker's answer to the handshake was given up for. */
   #fault: Error | undefined
+  /** What had passed on the client's connection when the two were joined; only for whoever wants to know. */
   #joinedAt: { readonly read: number; readonly written: number } | undefined
 
   constructor(core: Core, client: UpgradeClient, forward: Forward) {
@@ -169,6 +169,11 @@ class Upgrade {
       let timer = arm(connectTimeout)
       const heads: Buffer[] = []
       const hear = (chunk: Buffer) => void heads.push(chunk)
+      // A WebSocket may last for days: nothing of its handshake is to stay.
+      const hearOut = (worker: Socket) => {
+        worker.off('data', hear)
+        return heads.splice(0)
+      }
       const shake = request({
         method: 'GET',
         path: this.#request.target,
@@ -194,7 +199,7 @@ class Upgrade {
       shake.on('information', () => heads.splice(0, heads.length - 1))
       shake.on('continue', () => fail(new Error('The worker sent 100 Continue, which nobody had asked for')))
       shake.on('upgrade', (answer, worker: Socket, head) => {
-        worker.off('data', hear)
+        hearOut(worker)
         // Node parses on in what it has read, whatever has become of the request.
         if (settled) {
           worker.destroy()
@@ -217,13 +222,13 @@ class Upgrade {
         this.#join(acceptance, worker, head)
       })
       shake.on('response', (answer) => {
-        answer.socket.off('data', hear)
+        const heard = hearOut(answer.socket)
         if (settled) {
           answer.destroy()
           return
         }
         try {
-          this.#relayRefusal(answer, heads)
+          this.#relayRefusal(answer, heard)
           settle(resolve)
         } catch (error) {
           fail(error)
