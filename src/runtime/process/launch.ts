@@ -72,8 +72,7 @@ export async function launchProcess(setup: LaunchSetup, { workerId, signal }: La
     })
   } catch (error) {
     await claims.release()
-    const cause = error as NodeJS.ErrnoException
-    throw isShortage(cause) ? toLaunchError(cause, settings, undefined) : error
+    throw isShortage(error) ? toLaunchError(error as NodeJS.ErrnoException, settings, undefined) : error
   }
 
   async function spawn(request: SpawnRequest, entry: LedgerEntry | undefined) {
@@ -199,7 +198,8 @@ function toLaunchError(cause: NodeJS.ErrnoException, settings: ProcessSettings, 
   return new Error(`Cannot start ${JSON.stringify(settings.command)}: ${explain(cause, settings, path)}`, { cause })
 }
 
-function isShortage({ code }: NodeJS.ErrnoException): boolean {
+function isShortage(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown }
   return code === 'EMFILE' || code === 'ENFILE'
 }
 
